@@ -1,0 +1,46 @@
+# The commands of everyday work. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv/bin
+.DEFAULT_GOAL := help
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help setup up down status env bake plan test lint bench clean lock
+
+help:  ## List the commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup:  ## Install what this machine lacks: Debian packages, a virtual environment
+	@$(PYTHON) -m evenkeel.host
+
+up: setup  ## Run the whole platform on this machine
+	@$(VENV)/python -m evenkeel up
+
+down:  ## Remove it again
+	@$(if $(wildcard .venv/evenkeel-lock),$(VENV)/python -m evenkeel down,echo "Nothing is set up here.")
+
+status: setup  ## Zones, instances, image, health
+	@$(VENV)/python -m evenkeel status
+
+env: setup  ## Shell lines for your own tools: eval "$$(make -s env)"
+	@$(VENV)/python -m evenkeel env
+
+bake: setup  ## Bake the image, unless one of the same inputs exists (TARGET=production: on AWS)
+	@$(VENV)/python -m evenkeel bake
+
+plan: setup  ## What Terraform would change (TARGET=production: on AWS)
+	@$(VENV)/python -m evenkeel plan
+
+test: setup lint  ## Every test: units, real parts, and the whole journey on a region of its own
+	@$(VENV)/python -m pytest
+
+lint: setup  ## Format, types, Ansible, Terraform, shell
+	@$(VENV)/python -m evenkeel.lint
+
+bench: setup  ## Measure: boot, bake, replacement, signups
+	@$(VENV)/python -m evenkeel.bench
+
+clean: down  ## Remove images, caches and the virtual environment too
+	@rm -rf .state build .venv
+
+lock: setup  ## Renew the hash-locked requirements from requirements/*.in
+	@$(VENV)/python -m evenkeel.lock

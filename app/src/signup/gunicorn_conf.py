@@ -1,0 +1,29 @@
+"""gunicorn's configuration: `gunicorn -c python:signup.gunicorn_conf signup.wsgi:app`.
+
+Read in gunicorn's master, so that wrong settings end it with exit code 78 before a worker is started.
+"""
+
+from __future__ import annotations
+
+from signup.gunicorn_log import AccessLogger
+from signup.health import latch as _latch  # made before the fork, so that all workers share it  # noqa: F401
+from signup.logs import logging_config
+from signup.settings import load_or_exit, load_settings
+
+_settings = load_or_exit(load_settings)
+
+bind = f"0.0.0.0:{_settings.port}"
+worker_class = "gthread"
+workers = _settings.workers
+threads = 8
+# Above the load balancer's idle timeout (60 s), so that it never reuses a connection as it is being closed here.
+keepalive = 75
+timeout = 30
+# Below the unit's TimeoutStopSec, so that requests under way finish.
+graceful_timeout = 25
+worker_tmp_dir = "/dev/shm"  # noqa: S108 - heartbeats must not wait for a disk
+control_socket_disable = True
+# Pools and clients are opened in each worker, after the fork.
+preload_app = False
+logger_class = AccessLogger
+logconfig_dict = logging_config(_settings.log_level)

@@ -1,0 +1,1 @@
+"""Health of the process, the instance and its database."""

@@ -1,0 +1,1 @@
+"""The outbox: messages committed with their cause, and published afterwards."""

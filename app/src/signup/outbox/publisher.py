@@ -1,0 +1,111 @@
+"""`signup-outbox`: publishes the outbox to SNS, at least once each."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from signup.clients.topic import PublishFailed, Topic
+from signup.database import DATABASE_DOWN, make_engine
+from signup.logs import configure, type_name
+from signup.notify import notify
+from signup.outbox import repo
+from signup.settings import load_or_exit, load_settings
+
+BATCH = 10
+IDLE_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 300.0
+MAX_OUTAGE_PAUSE_SECONDS = 15.0
+PURGE_EVERY_SECONDS = 3600.0
+KEEP = timedelta(days=7)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one batch did."""
+
+    published: int = 0
+    failed: int = 0
+
+
+def backoff(attempts: int) -> timedelta:
+    """How long to wait after that many failed attempts: doubling from 1 s to 5 min, with jitter down to half."""
+    longest = min(MAX_BACKOFF_SECONDS, 2.0 ** min(attempts - 1, 16))
+    return timedelta(seconds=longest * random.uniform(0.5, 1))  # noqa: S311 - spreads load, guards nothing
+
+
+def publish_batch(engine: Engine, topic: Topic, stopping: Callable[[], bool] = lambda: False) -> Outcome:
+    """Publish the messages that are due, at most BATCH.
+
+    The rows stay locked until the transaction ends: another instance skips them, and if this process dies they are
+    due again. A crash between publishing and committing publishes a message twice; its message_id tells.
+    """
+    published = 0
+    with engine.begin() as connection:
+        for row in repo.lock_due(connection, BATCH):
+            if stopping():
+                break
+            notify("WATCHDOG=1")
+            fields = {"message_id": str(row.id), "request_id": row.payload.get("request_id")}
+            try:
+                topic.publish(row.payload)
+            except PublishFailed as error:
+                delay = backoff(row.attempts + 1)
+                repo.mark_failed(connection, row.id, delay, str(error))
+                retry = {"attempt": row.attempts + 1, "retry_in_seconds": round(delay.total_seconds(), 1)}
+                log.warning("publishing failed", extra={"fields": {**fields, **retry, "code": str(error)}})
+                # The next one would most likely wait for the same timeout, with all these rows locked.
+                return Outcome(published, failed=1)
+            repo.mark_published(connection, row.id)
+            published += 1
+            log.info("published", extra={"fields": fields})
+    return Outcome(published)
+
+
+def run(engine: Engine, topic: Topic, stop: threading.Event) -> None:
+    """Publish until `stop` is set. Outlives outages of the database and of SNS."""
+    pause = IDLE_SECONDS
+    next_purge = time.monotonic()
+    notify("READY=1")
+    while not stop.is_set():
+        notify("WATCHDOG=1")
+        try:
+            outcome = publish_batch(engine, topic, stop.is_set)
+            if time.monotonic() >= next_purge:
+                with engine.begin() as connection:
+                    repo.purge(connection, KEEP)
+                next_purge = time.monotonic() + PURGE_EVERY_SECONDS
+        except DATABASE_DOWN as error:
+            pause = min(pause * 2, MAX_OUTAGE_PAUSE_SECONDS)
+            original = getattr(error, "orig", None) or error
+            log.warning("database is unavailable", extra={"fields": {"reason": type_name(original)}})
+            stop.wait(pause)
+            continue
+        pause = IDLE_SECONDS
+        if outcome.published < BATCH:
+            stop.wait(IDLE_SECONDS)
+    notify("STOPPING=1")
+
+
+def main() -> None:
+    """Console script; ends with 0 on SIGTERM or SIGINT, 78 on wrong settings."""
+    settings = load_or_exit(load_settings)
+    configure(settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    engine = make_engine(settings.database, "signup-outbox", pool_size=1)
+    log.info("outbox publisher started")
+    run(engine, Topic(settings.topic_arn, settings.region), stop)
+    engine.dispose()
+    log.info("outbox publisher stopped")

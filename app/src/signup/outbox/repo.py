@@ -1,0 +1,68 @@
+"""SQL for the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
+
+from signup.schema.tables import outbox, registrations
+
+
+@dataclass(frozen=True)
+class OutboxRow:
+    """A message that is due."""
+
+    id: UUID
+    payload: dict[str, Any]
+    attempts: int
+
+
+def insert_message(connection: Connection, message_id: UUID, kind: str, payload: Mapping[str, Any]) -> None:
+    """Add a message, due at once."""
+    connection.execute(insert(outbox).values(id=message_id, kind=kind, payload=dict(payload)))
+
+
+def lock_due(connection: Connection, limit: int) -> list[OutboxRow]:
+    """The messages due longest, locked for this transaction; those that another publisher holds are skipped."""
+    statement = (
+        select(outbox.c.id, outbox.c.payload, outbox.c.attempts)
+        .where(outbox.c.published_at.is_(None), outbox.c.next_attempt_at <= func.now())
+        .order_by(outbox.c.next_attempt_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [OutboxRow(row.id, row.payload, row.attempts) for row in connection.execute(statement)]
+
+
+def mark_published(connection: Connection, message_id: UUID) -> None:
+    """Record that SNS took the message."""
+    connection.execute(
+        update(outbox)
+        .where(outbox.c.id == message_id)
+        .values(published_at=func.clock_timestamp(), attempts=outbox.c.attempts + 1, last_error=None)
+    )
+
+
+def mark_failed(connection: Connection, message_id: UUID, delay: timedelta, error: str) -> None:
+    """Record a failed attempt and when to try again."""
+    connection.execute(
+        update(outbox)
+        .where(outbox.c.id == message_id)
+        .values(
+            attempts=outbox.c.attempts + 1,
+            next_attempt_at=func.clock_timestamp() + literal(delay),
+            last_error=error[:200],
+        )
+    )
+
+
+def purge(connection: Connection, age: timedelta) -> int:
+    """Delete published messages and unconfirmed registrations older than `age`; returns how many."""
+    limit = func.now() - literal(age)
+    published = connection.execute(delete(outbox).where(outbox.c.published_at < limit)).rowcount
+    return published + connection.execute(delete(registrations).where(registrations.c.created_at < limit)).rowcount

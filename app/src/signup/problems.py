@@ -1,0 +1,123 @@
+"""Errors as RFC 9457 problem details, or as a page where a browser asked for one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, g, render_template, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
+
+from signup.clients.tokens import TokensUnavailable
+from signup.database import DATABASE_DOWN
+from signup.logs import type_name
+from signup.passwords import HashQueueFull
+
+PAGES = frozenset({"/", "/check-your-mail", "/verify", "/v1/user/verify"})
+KEPT_HEADERS = ("Allow", "WWW-Authenticate", "Retry-After")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """What is wrong with one field of a request; an empty name stands for the whole body."""
+
+    field: str
+    detail: str
+
+
+class InvalidFields(Exception):
+    """A request whose fields can't be accepted."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        super().__init__(", ".join(error.field for error in errors))
+        self.errors = errors
+
+
+class Problem(Exception):
+    """An error answer with a status and a sentence for the caller."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def wants_page() -> bool:
+    """Whether the caller prefers HTML; one that accepts anything, as curl does, gets JSON."""
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    errors: list[FieldError] | None = None,
+    retry_after: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An error answer (RFC 9457); `retry_after` is in seconds."""
+    title = HTTP_STATUS_CODES.get(status, HTTPStatus(status).phrase)
+    if request.path in PAGES and wants_page():
+        response = Response(render_template("problem.html", title=title, detail=detail), status, mimetype="text/html")
+    else:
+        body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        if errors:
+            body["errors"] = [{"field": error.field, "detail": error.detail} for error in errors]
+        body["request_id"] = g.get("request_id", "")
+        response = Response(json.dumps(body), status, mimetype="application/problem+json")
+    response.headers.update(headers or {})
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def init_app(app: Flask) -> None:
+    """Answer every error as a problem."""
+
+    @app.errorhandler(InvalidFields)
+    def invalid(error: InvalidFields) -> Response:
+        return problem(422, "Some fields can't be accepted; see errors.", errors=error.errors)
+
+    @app.errorhandler(Problem)
+    def known(error: Problem) -> Response:
+        return problem(error.status, error.detail, headers=error.headers)
+
+    @app.errorhandler(HashQueueFull)
+    def busy(_error: HashQueueFull) -> Response:
+        log.warning("hash queue is full")
+        return problem(503, "Too many sign-ups at once. Try again in a moment.", retry_after=1)
+
+    @app.errorhandler(TokensUnavailable)
+    def tokens_unavailable(error: TokensUnavailable) -> Response:
+        log.error("token table is unavailable", extra={"fields": {"code": str(error)}})
+        return problem(503, "The token can't be looked up right now. Try again in a moment.", retry_after=5)
+
+    def database_down(error: Exception) -> Response:
+        original = getattr(error, "orig", None) or error
+        fields = {"reason": type_name(original), "sqlstate": getattr(original, "pgcode", None)}
+        log.error("database is unavailable", extra={"fields": fields})
+        return problem(503, "The database is not available right now. Try again in a moment.", retry_after=5)
+
+    for kind in DATABASE_DOWN:
+        app.register_error_handler(kind, database_down)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response | HTTPException:
+        status = error.code or 500
+        if status < 400:
+            return error
+        headers = {name: value for name, value in error.get_headers() if name in KEPT_HEADERS}
+        return problem(status, error.description or "", headers=headers)
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        log.error("request failed", exc_info=error)
+        return problem(500, "Something went wrong here. Quote the request id if you report it.")

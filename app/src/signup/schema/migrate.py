@@ -1,0 +1,107 @@
+"""`signup-migrate`: brings the database's schema up to what this release needs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from alembic import command
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
+
+from signup.clients.secrets import CredentialsUnavailable
+from signup.database import DATABASE_DOWN, make_engine
+from signup.logs import configure
+from signup.schema.repo import lock_migrations, unlock_migrations
+from signup.schema.revisions import alembic_config, current_revision, is_current, needed_revision
+from signup.settings import MigrationSettings, load_migration_settings, load_or_exit
+
+EX_TEMPFAIL = 75
+"""Exit code for a failure worth trying again (sysexits.h)."""
+
+MAX_PAUSE_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class DatabaseNotReady(Exception):
+    """The database could not be reached, or its migration lock not be had, within the time allowed."""
+
+
+def migrate(settings: MigrationSettings) -> str:
+    """Upgrade the schema under an advisory lock and return its revision.
+
+    Waits for the database, and for another instance that is migrating, `wait_seconds` each; raises DatabaseNotReady
+    after that. Does nothing where the schema is current, or ahead because a newer release was here.
+    """
+    engine = make_engine(settings.database, "signup-migrate", statement_timeout_ms=0, pool_size=1)
+    try:
+        with _connect(engine, settings.wait_seconds) as connection:
+            return _upgrade(connection, settings.wait_seconds)
+    finally:
+        engine.dispose()
+
+
+def _connect(engine: Engine, wait_seconds: int) -> Connection:
+    deadline = time.monotonic() + wait_seconds
+    pause = 0.5
+    while True:
+        try:
+            return engine.connect()
+        except DATABASE_DOWN as error:
+            reason = _reason(error)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise DatabaseNotReady(
+                    f"the database could not be reached for {wait_seconds} s ({reason}): check that it is available, "
+                    "that its host name and port are right and that this instance's security group may reach it"
+                ) from error
+            log.warning("waiting for the database", extra={"fields": {"reason": reason, "seconds_left": round(left)}})
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
+
+
+def _upgrade(connection: Connection, wait_seconds: int) -> str:
+    try:
+        lock_migrations(connection, wait_seconds)
+    except OperationalError as error:
+        raise DatabaseNotReady(
+            f"the migration lock could not be had within {wait_seconds} s: another instance is still migrating; "
+            "look at its signup-migrate log"
+        ) from error
+    try:
+        before = current_revision(connection)
+        # Ends the transaction that reading the revision began; Alembic begins its own.
+        connection.commit()
+        if before is not None and is_current(before):
+            log.info("schema is current", extra={"fields": {"revision": before, "needed": needed_revision()}})
+            return before
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+        log.info("schema upgraded", extra={"fields": {"from": before, "revision": needed_revision()}})
+        return needed_revision()
+    finally:
+        connection.rollback()
+        unlock_migrations(connection)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, CredentialsUnavailable):
+        return str(error)
+    # libpq's first line names host, port and cause; it never holds the password.
+    original = getattr(error, "orig", None) or error
+    return (str(original).strip().splitlines() or [type(error).__name__])[0]
+
+
+def main() -> None:
+    """Console script. Exit codes: 0 done, 75 database not ready (try again), 78 wrong settings."""
+    settings = load_or_exit(load_migration_settings)
+    configure(settings.log_level)
+    try:
+        migrate(settings)
+    except DatabaseNotReady as error:
+        log.error("%s", error)
+        sys.exit(EX_TEMPFAIL)

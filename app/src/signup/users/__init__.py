@@ -1,0 +1,1 @@
+"""Users: signing up, and reading one's own account."""

@@ -1,0 +1,98 @@
+"""SQL for users, their registrations and the audit trail."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or
+
+from signup.schema.tables import audit, registrations, users
+from signup.users.model import User
+
+
+def insert_user(connection: Connection, user: User, password_hash: str) -> bool:
+    """Insert a user; False if the address is taken.
+
+    A concurrent sign-up of the same address waits for the other's transaction, then finds it taken.
+    """
+    statement = (
+        insert_or(users)
+        .values(
+            id=user.id,
+            first_name=user.first_name,
+            last_name=user.last_name,
+            email=user.email,
+            password_hash=password_hash,
+            account_created=user.account_created,
+            account_updated=user.account_updated,
+        )
+        .on_conflict_do_nothing(index_elements=[users.c.email])
+        .returning(users.c.id)
+    )
+    return connection.execute(statement).first() is not None
+
+
+def find_by_email(connection: Connection, email: str) -> tuple[User, str] | None:
+    """The user with this (normalized) address, and its password hash."""
+    row = connection.execute(select(users).where(users.c.email == email)).first()
+    return None if row is None else (_user(row), row.password_hash)
+
+
+def insert_registration(
+    connection: Connection, message_id: UUID, user_id: UUID, given: User, password_hash: str
+) -> None:
+    """Keep what a repeated sign-up asked for, to be put in force when the mail of that message is confirmed."""
+    connection.execute(
+        insert(registrations).values(
+            message_id=message_id,
+            user_id=user_id,
+            first_name=given.first_name,
+            last_name=given.last_name,
+            password_hash=password_hash,
+        )
+    )
+
+
+def mark_verified(connection: Connection, user_id: UUID, message_id: UUID, now: datetime) -> tuple[User, bool] | None:
+    """Mark a user verified; the user, and whether this call did it. None if there is no such user.
+
+    If the message came from a repeated sign-up, its names and password come into force with it.
+    """
+    found = connection.execute(select(users).where(users.c.id == user_id).with_for_update()).first()
+    if found is None:
+        return None
+    if found.verified:
+        return _user(found), False
+    values: dict[str, Any] = {"verified": True, "account_updated": now}
+    registration = connection.execute(
+        select(registrations).where(registrations.c.message_id == message_id, registrations.c.user_id == user_id)
+    ).first()
+    if registration is not None:
+        values["first_name"] = registration.first_name
+        values["last_name"] = registration.last_name
+        values["password_hash"] = registration.password_hash
+    row = connection.execute(update(users).where(users.c.id == user_id).values(values).returning(users)).one()
+    connection.execute(delete(registrations).where(registrations.c.user_id == user_id))
+    return _user(row), True
+
+
+def insert_audit(connection: Connection, event: str, user_id: UUID, occurred_at: datetime, request_id: str) -> None:
+    """Record an event in the same transaction as its cause."""
+    connection.execute(
+        insert(audit).values(event=event, user_id=user_id, occurred_at=occurred_at, request_id=request_id)
+    )
+
+
+def _user(row: Row[Any]) -> User:
+    return User(
+        id=row.id,
+        first_name=row.first_name,
+        last_name=row.last_name,
+        email=row.email,
+        verified=row.verified,
+        account_created=row.account_created,
+        account_updated=row.account_updated,
+    )

@@ -1,0 +1,48 @@
+"""Confirming a token."""
+
+from __future__ import annotations
+
+import re
+
+from signup.ids import utc_now
+from signup.services import Services
+from signup.users import repo
+from signup.users.model import User
+
+TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+"""32 random bytes in URL-safe base64 without padding."""
+
+
+class TokenMalformed(Exception):
+    """The text can't be a token."""
+
+
+class TokenUnknown(Exception):
+    """The token was never issued, has expired, or its user is gone."""
+
+
+def check_form(token: str) -> str:
+    """The token, if it looks like one; raises TokenMalformed."""
+    if not TOKEN.fullmatch(token):
+        raise TokenMalformed
+    return token
+
+
+def verify(services: Services, token: str, request_id: str) -> User:
+    """Consume a token and mark its user verified. Safe to repeat within the token's life.
+
+    The token is consumed first; should the database fail then, trying again succeeds. Raises TokenMalformed,
+    TokenUnknown, TokensUnavailable or one of DATABASE_DOWN.
+    """
+    claim = services.tokens.consume(check_form(token))
+    if claim is None:
+        raise TokenUnknown
+    now = utc_now()
+    with services.engine.begin() as connection:
+        marked = repo.mark_verified(connection, claim.user_id, claim.message_id, now)
+        if marked is None:
+            raise TokenUnknown
+        user, changed = marked
+        if changed:
+            repo.insert_audit(connection, "user.verified", user.id, now, request_id)
+    return user

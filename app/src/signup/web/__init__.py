@@ -1,0 +1,1 @@
+"""The web pages: sign up, check your mail, confirm. They work without JavaScript."""

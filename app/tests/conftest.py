@@ -1,0 +1,251 @@
+"""Fixtures: a real PostgreSQL, AWS's APIs over real HTTP on loopback, and a gate to cut the database off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from moto.server import ThreadedMotoServer
+from sqlalchemy import Engine, create_engine, make_url, text
+
+from signup.factory import create_app
+from signup.schema.migrate import migrate
+from signup.schema.tables import metadata
+from signup.settings import DatabaseSettings, MigrationSettings, Settings
+
+REGION = "us-east-1"
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(scope="session")
+def server_url() -> str:
+    """The URL of a PostgreSQL server where databases may be created."""
+    url = os.environ.get("SIGNUP_TEST_DATABASE_URL")
+    if not url:
+        pytest.fail(
+            "SIGNUP_TEST_DATABASE_URL is not set: set it to a PostgreSQL server where databases may be created, "
+            "such as postgresql://postgres@127.0.0.1:5432/postgres",
+            pytrace=False,
+        )
+    return make_url(url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def make_database(server_url: str) -> Iterator[Callable[[], str]]:
+    """Makes empty databases and returns their URLs; all are dropped in the end."""
+    admin = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(f"signup_test_{secrets.token_hex(6)}")
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {names[-1]}"))
+        return make_url(server_url).set(database=names[-1]).render_as_string(hide_password=False)
+
+    yield make
+    with admin.connect() as connection:
+        for name in names:
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def migrated_url(make_database: Callable[[], str]) -> str:
+    """A database with the newest schema."""
+    url = make_database()
+    migrate(MigrationSettings(DatabaseSettings(region=None, url=url), wait_seconds=5))
+    return url
+
+
+@pytest.fixture
+def database(migrated_url: str) -> Iterator[Engine]:
+    """An engine of the test's own, on emptied tables."""
+    engine = create_engine(migrated_url)
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)}"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[str]:
+    """The address of an AWS API on loopback; boto3 finds it by its environment."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.delenv("AWS_PROFILE", raising=False)
+        yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def token_table(aws: str) -> Iterator[str]:
+    """A token table."""
+    client = boto3.client("dynamodb", region_name=REGION)
+    name = f"tokens-{secrets.token_hex(4)}"
+    client.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": "token_hash", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "token_hash", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    yield name
+    client.delete_table(TableName=name)
+
+
+@pytest.fixture
+def put_token(token_table: str) -> Callable[..., str]:
+    """Stores a token the way the verifier does, and returns it."""
+
+    def put(user_id: str, message_id: str, lives_seconds: int = 600) -> str:
+        token = secrets.token_urlsafe(32)
+        boto3.client("dynamodb", region_name=REGION).put_item(
+            TableName=token_table,
+            Item={
+                "token_hash": {"S": hashlib.sha256(token.encode()).hexdigest()},
+                "user_id": {"S": user_id},
+                "message_id": {"S": message_id},
+                "expires_at": {"N": str(int(time.time()) + lives_seconds)},
+            },
+        )
+        return token
+
+    return put
+
+
+@pytest.fixture
+def queue(aws: str) -> Iterator[tuple[str, Callable[[], list[dict[str, Any]]]]]:
+    """An SNS topic's ARN, and a function that returns all that was published to it."""
+    sns, sqs = boto3.client("sns", region_name=REGION), boto3.client("sqs", region_name=REGION)
+    name = f"verification-{secrets.token_hex(4)}"
+    topic = sns.create_topic(Name=name)["TopicArn"]
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+    received: list[dict[str, Any]] = []
+
+    def published() -> list[dict[str, Any]]:
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                received.append(json.loads(message["Body"]))
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return received
+
+    yield topic, published
+    sns.delete_topic(TopicArn=topic)
+    sqs.delete_queue(QueueUrl=url)
+
+
+@pytest.fixture
+def settings(
+    database: Engine, migrated_url: str, token_table: str, queue: tuple[str, Callable[[], list[dict[str, Any]]]]
+) -> Settings:
+    """Settings for the test's own resources."""
+    return Settings(
+        database=DatabaseSettings(region=REGION, url=migrated_url),
+        region=REGION,
+        topic_arn=queue[0],
+        token_table=token_table,
+        public_url="http://signup.example.com",
+        hash_slots=2,
+        hash_queue=50,
+    )
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Flask]:
+    """The application."""
+    made = create_app(settings)
+    yield made
+    made.extensions["signup"].engine.dispose()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client of the application."""
+    return app.test_client()
+
+
+@pytest.fixture
+def person() -> dict[str, str]:
+    """A request to sign up."""
+    return {"first_name": "Ada", "last_name": "Lovelace", "email": "ada@example.com", "password": PASSWORD}
+
+
+class Gate:
+    """A TCP forwarder to the database that can be shut, as an outage, and opened again on the same port."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+            self.port: int = probe.getsockname()[1]
+        self._listener: socket.socket | None = None
+        self._open: list[socket.socket] = []
+
+    def open(self) -> None:
+        """Let connections through."""
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def shut(self) -> None:
+        """Refuse new connections and cut those there are."""
+        for each in [self._listener, *self._open]:
+            if each is not None:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()
+        self._listener, self._open = None, []
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(self._target)
+                self._open += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def gate(migrated_url: str) -> Iterator[Gate]:
+    """A shut gate in front of the migrated database's server."""
+    url = make_url(migrated_url)
+    made = Gate(url.host or "127.0.0.1", url.port or 5432)
+    yield made
+    made.shut()
+
+
+@pytest.fixture
+def gated(gate: Gate, settings: Settings, migrated_url: str) -> Iterator[tuple[Gate, Flask]]:
+    """An open gate and an application behind it."""
+    gate.open()
+    url = make_url(migrated_url).set(host="127.0.0.1", port=gate.port).render_as_string(hide_password=False)
+    made = create_app(replace(settings, database=DatabaseSettings(region=REGION, url=url)))
+    yield gate, made
+    made.extensions["signup"].engine.dispose()

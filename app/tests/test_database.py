@@ -1,0 +1,124 @@
+"""Credentials from Secrets Manager, and their rotation."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+import boto3
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from signup.clients.secrets import CredentialsUnavailable
+from signup.database import make_engine
+from signup.settings import DatabaseSettings
+
+
+class Server:
+    """Speaks as much of PostgreSQL's protocol as a login takes, with one right password.
+
+    A right password gets "the database system is starting up", which ends the attempt.
+    """
+
+    def __init__(self) -> None:
+        self.right = "new"
+        self.attempts: list[tuple[str, str]] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                with connection, connection.makefile("rb") as stream:
+                    (length,) = struct.unpack("!I", stream.read(4))
+                    words = stream.read(length - 4)[4:].split(b"\0")
+                    user = words[words.index(b"user") + 1].decode()
+                    connection.sendall(b"R" + struct.pack("!II", 8, 3))
+                    stream.read(1)
+                    (length,) = struct.unpack("!I", stream.read(4))
+                    password = stream.read(length - 4).rstrip(b"\0").decode()
+                    self.attempts.append((user, password))
+                    if password == self.right:
+                        self._refuse(connection, "57P03", "the database system is starting up")
+                    else:
+                        self._refuse(connection, "28P01", f'password authentication failed for user "{user}"')
+
+    @staticmethod
+    def _refuse(connection: socket.socket, code: str, message: str) -> None:
+        body = f"SFATAL\0VFATAL\0C{code}\0M{message}\0\0".encode()
+        connection.sendall(b"E" + struct.pack("!I", len(body) + 4) + body)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def secret(aws: str) -> Iterator[str]:
+    client = boto3.client("secretsmanager", region_name="us-east-1")
+    made = client.create_secret(Name="database", SecretString=json.dumps({"username": "ada", "password": "old"}))
+    yield made["ARN"]
+    client.delete_secret(SecretId=made["ARN"], ForceDeleteWithoutRecovery=True)
+
+
+def rotate(secret: str, password: str) -> None:
+    value = json.dumps({"username": "ada", "password": password})
+    boto3.client("secretsmanager", region_name="us-east-1").put_secret_value(SecretId=secret, SecretString=value)
+
+
+def settings(server: Server, secret: str) -> DatabaseSettings:
+    return DatabaseSettings(
+        region="us-east-1", host="127.0.0.1", port=server.port, sslmode="disable", secret_arn=secret
+    )
+
+
+def test_a_rotated_password_is_read_again_once(server: Server, secret: str) -> None:
+    engine = make_engine(settings(server, secret), "test")
+    with pytest.raises(OperationalError, match="password authentication failed"):
+        engine.connect()
+    assert server.attempts == [("ada", "old"), ("ada", "old")]
+    rotate(secret, "new")
+    with pytest.raises(OperationalError, match="starting up"):
+        engine.connect()
+    assert server.attempts[2:] == [("ada", "old"), ("ada", "new")]
+    with pytest.raises(OperationalError, match="starting up"):
+        engine.connect()
+    assert server.attempts[4:] == [("ada", "new")]
+
+
+@pytest.mark.parametrize("value", ["hunter2", "[]", '{"username": "ada"}'])
+def test_a_secret_that_is_not_one_says_so_without_quoting_it(server: Server, secret: str, value: str) -> None:
+    client = boto3.client("secretsmanager", region_name="us-east-1")
+    client.put_secret_value(SecretId=secret, SecretString=value)
+    engine = make_engine(settings(server, secret), "test")
+    with pytest.raises(CredentialsUnavailable, match="not JSON with username and password") as caught:
+        engine.connect()
+    assert value not in str(caught.value)
+
+
+def test_a_missing_secret_says_so(server: Server, aws: str) -> None:
+    missing = "arn:aws:secretsmanager:us-east-1:111122223333:secret:missing-abcdef"
+    engine = make_engine(settings(server, missing), "test")
+    with pytest.raises(CredentialsUnavailable, match="ResourceNotFoundException"):
+        engine.connect()
+
+
+def test_statements_are_bounded(migrated_url: str) -> None:
+    engine = make_engine(DatabaseSettings(region=None, url=migrated_url), "test", statement_timeout_ms=100)
+    with engine.connect() as connection, pytest.raises(OperationalError, match="statement timeout"):
+        connection.execute(text("SELECT pg_sleep(2)"))
+    engine.dispose()

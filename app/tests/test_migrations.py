@@ -1,0 +1,113 @@
+"""signup-migrate."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, make_url, text
+
+from signup.schema.migrate import DatabaseNotReady, migrate
+from signup.schema.repo import lock_migrations, unlock_migrations
+from signup.schema.revisions import needed_revision
+from signup.schema.tables import metadata
+from signup.settings import DatabaseSettings, MigrationSettings
+
+
+def settings(url: str, wait_seconds: int = 5) -> MigrationSettings:
+    return MigrationSettings(DatabaseSettings(region=None, url=url), wait_seconds=wait_seconds)
+
+
+def test_upgrades_an_empty_database_and_then_has_nothing_to_do(
+    make_database: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    url = make_database()
+    assert migrate(settings(url)) == needed_revision()
+    assert "schema upgraded" in caplog.text
+    caplog.clear()
+    assert migrate(settings(url)) == needed_revision()
+    assert "schema upgraded" not in caplog.text
+    assert "schema is current" in caplog.text
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert set(inspect(connection).get_table_names()) == {*metadata.tables, "alembic_version"}
+    engine.dispose()
+
+
+def test_instances_that_boot_together_upgrade_once(
+    make_database: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    url = make_database()
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: migrate(settings(url, 20)), range(4))) == {needed_revision()}
+    assert [record.message for record in caplog.records].count("schema upgraded") == 1
+
+
+def test_a_database_ahead_of_this_release_is_left_alone(make_database: Callable[[], str]) -> None:
+    url = make_database()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num text)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('9999')"))
+    assert migrate(settings(url)) == "9999"
+    with engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_waits_for_the_database(gate: Any, make_database: Callable[[], str]) -> None:
+    url = make_url(make_database()).set(host="127.0.0.1", port=gate.port).render_as_string(hide_password=False)
+    timer = threading.Timer(1.0, gate.open)
+    timer.start()
+    assert migrate(settings(url, 20)) == needed_revision()
+    timer.join()
+
+
+def test_waits_for_another_instances_lock_only_so_long(make_database: Callable[[], str]) -> None:
+    url = make_database()
+    engine = create_engine(url)
+    with engine.connect() as holder:
+        lock_migrations(holder, 1)
+        started = time.monotonic()
+        with pytest.raises(DatabaseNotReady, match="another instance is still migrating"):
+            migrate(settings(url, 1))
+        assert time.monotonic() - started < 5
+        unlock_migrations(holder)
+    assert migrate(settings(url, 1)) == needed_revision()
+    engine.dispose()
+
+
+def command(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    base = {name: os.environ[name] for name in os.environ if not name.startswith(("SIGNUP_", "AWS_"))}
+    program = [sys.executable, "-c", "from signup.schema.migrate import main; main()"]
+    return subprocess.run(program, env={**base, **environment}, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_the_command_gives_up_with_a_clear_line(gate: Any) -> None:
+    url = f"postgresql://ada:hush-hush@127.0.0.1:{gate.port}/signup"
+    done = command({"SIGNUP_DATABASE_URL": url, "SIGNUP_MIGRATE_WAIT_SECONDS": "1"})
+    assert done.returncode == 75
+    assert "could not be reached for 1 s" in done.stdout
+    assert "Connection refused" in done.stdout
+    assert "hush-hush" not in done.stdout + done.stderr
+
+
+def test_the_command_refuses_missing_settings() -> None:
+    done = command({})
+    assert done.returncode == 78
+    assert "SIGNUP_DATABASE_HOST" in done.stderr
+    assert "SIGNUP_DATABASE_SECRET_ARN" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,240 @@
+"""The outbox publisher."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import boto3
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, insert, select, update
+
+from signup.clients.topic import Topic
+from signup.ids import uuid7
+from signup.outbox.publisher import backoff, publish_batch, run
+from signup.outbox.repo import purge
+from signup.schema.tables import outbox
+
+Queue = tuple[str, Callable[[], list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def put(database: Engine) -> Callable[[int], list[str]]:
+    """Puts messages in the outbox."""
+
+    def rows(count: int) -> list[str]:
+        ids = [uuid7() for _ in range(count)]
+        with database.begin() as connection:
+            for each in ids:
+                connection.execute(insert(outbox).values(id=each, kind="test", payload={"message_id": str(each)}))
+        return [str(each) for each in ids]
+
+    return rows
+
+
+def all_rows(database: Engine) -> list[Any]:
+    with database.connect() as connection:
+        return list(connection.execute(select(outbox).order_by(outbox.c.id)).all())
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def test_a_signup_is_published_as_committed(
+    client: FlaskClient, database: Engine, queue: Queue, person: dict[str, str]
+) -> None:
+    client.post("/v1/user", json=person)
+    assert publish_batch(database, Topic(queue[0], "us-east-1")).published == 1
+    assert publish_batch(database, Topic(queue[0], "us-east-1")).published == 0
+    (row,) = all_rows(database)
+    assert row.published_at is not None
+    assert queue[1]() == [row.payload]
+
+
+def test_a_failure_is_recorded_backed_off_and_retried(
+    database: Engine, aws: str, put: Callable[[int], list[str]], queue: Queue
+) -> None:
+    (message_id,) = put(1)
+    missing = Topic(queue[0] + "-missing", "us-east-1")
+    assert publish_batch(database, missing).failed == 1
+    (row,) = all_rows(database)
+    assert (row.published_at, row.attempts, row.last_error) == (None, 1, "NotFound")
+    assert row.next_attempt_at > row.created_at
+    assert publish_batch(database, Topic(queue[0], "us-east-1")).published == 0
+    with database.begin() as connection:
+        connection.execute(update(outbox).values(next_attempt_at=row.created_at))
+    assert publish_batch(database, Topic(queue[0], "us-east-1")).published == 1
+    assert queue[1]() == [{"message_id": message_id}]
+
+
+def test_backoff_doubles_with_jitter_up_to_five_minutes() -> None:
+    for attempts, longest in ((1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (10_000, 300)):
+        waits = [backoff(attempts).total_seconds() for _ in range(50)]
+        assert longest / 2 <= min(waits) < max(waits) <= longest
+
+
+def test_publishers_side_by_side_publish_each_message_once(
+    database: Engine, put: Callable[[int], list[str]], queue: Queue
+) -> None:
+    ids = put(60)
+
+    def work(_: int) -> int:
+        topic, total = Topic(queue[0], "us-east-1"), 0
+        while done := publish_batch(database, topic).published:
+            total += done
+        return total
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(work, range(3))) == 60
+    assert sorted(message["message_id"] for message in queue[1]()) == sorted(ids)
+
+
+def test_purge_deletes_only_old_published_messages(database: Engine, put: Callable[[int], list[str]]) -> None:
+    old, new, unpublished = (UUID(each) for each in put(3))
+    with database.begin() as connection:
+        rows = {row.id: row.created_at for row in connection.execute(select(outbox))}
+        for each, age in ((old, 8), (new, 6)):
+            when = rows[each] - timedelta(days=age)
+            connection.execute(update(outbox).where(outbox.c.id == each).values(published_at=when))
+        connection.execute(
+            update(outbox).where(outbox.c.id == unpublished).values(created_at=rows[unpublished] - timedelta(days=90))
+        )
+        assert purge(connection, timedelta(days=7)) == 1
+    assert {row.id for row in all_rows(database)} == {new, unpublished}
+
+
+@pytest.fixture
+def hanging() -> Iterator[tuple[str, threading.Event]]:
+    """An SNS that takes requests and never answers, and an event that tells when one has come."""
+    came = threading.Event()
+    server = socket.create_server(("127.0.0.1", 0))
+    held: list[socket.socket] = []
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            held.append(connection)
+            came.set()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}", came
+    server.shutdown(socket.SHUT_RDWR)
+    for each in [server, *held]:
+        each.close()
+
+
+def start(migrated_url: str, topic: str, endpoint: str, **extra: str) -> subprocess.Popen[str]:
+    environment = {
+        **{name: os.environ[name] for name in os.environ if not name.startswith("SIGNUP_")},
+        "SIGNUP_DATABASE_URL": migrated_url,
+        "SIGNUP_TOPIC_ARN": topic,
+        "SIGNUP_TOKEN_TABLE": "tokens",
+        "SIGNUP_PUBLIC_URL": "http://localhost",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+        **extra,
+    }
+    program = [sys.executable, "-c", "from signup.outbox.publisher import main; main()"]
+    return subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_killed_in_the_middle_loses_nothing(
+    database: Engine,
+    migrated_url: str,
+    put: Callable[[int], list[str]],
+    queue: Queue,
+    hanging: tuple[str, threading.Event],
+) -> None:
+    ids = put(3)
+    process = start(migrated_url, queue[0], hanging[0])
+    try:
+        assert hanging[1].wait(20)
+        with database.begin() as connection:
+            free = select(outbox.c.id).with_for_update(skip_locked=True)
+            assert connection.execute(free).all() == []
+    finally:
+        process.kill()
+        process.communicate()
+    topic = Topic(queue[0], "us-east-1")
+    wait_for(lambda: publish_batch(database, topic).published == 3)
+    assert sorted(message["message_id"] for message in queue[1]()) == sorted(ids)
+
+
+def test_the_command_notifies_publishes_and_ends_cleanly_on_sigterm(
+    database: Engine, migrated_url: str, put: Callable[[int], list[str]], queue: Queue, aws: str, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        process = start(migrated_url, queue[0], aws, NOTIFY_SOCKET=str(tmp_path / "notify"))
+        try:
+            assert systemd.recv(100) == b"READY=1"
+            assert systemd.recv(100) == b"WATCHDOG=1"
+            threading.Thread(target=lambda: iter(lambda: systemd.recv(100), b"STOPPING=1"), daemon=True)
+            put(12)
+            wait_for(lambda: all(row.published_at for row in all_rows(database)))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert len(queue[1]()) == 12
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert sum(line["message"] == "published" for line in lines) == 12
+    assert lines[-1]["message"] == "outbox publisher stopped"
+
+
+def test_outlives_a_database_outage(
+    gated: tuple[Any, Any], put: Callable[[int], list[str]], database: Engine, queue: Queue
+) -> None:
+    gate, app = gated
+    stop = threading.Event()
+    topic = Topic(queue[0], "us-east-1")
+    gate.shut()
+    worker = threading.Thread(target=run, args=(app.extensions["signup"].engine, topic, stop))
+    worker.start()
+    try:
+        put(1)
+        time.sleep(0.3)
+        assert worker.is_alive()
+        gate.open()
+        wait_for(lambda: all_rows(database)[0].published_at is not None)
+    finally:
+        stop.set()
+        worker.join(20)
+    assert not worker.is_alive()
+
+
+def test_a_slow_sns_is_given_up_within_the_clients_own_limits(
+    database: Engine,
+    put: Callable[[int], list[str]],
+    hanging: tuple[str, threading.Event],
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put(1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", hanging[0])
+    started = time.monotonic()
+    assert publish_batch(database, Topic(queue[0], "us-east-1")).failed == 1
+    assert time.monotonic() - started < 12
+    assert all_rows(database)[0].last_error == "ReadTimeoutError"
+    assert boto3.client("sns", region_name="us-east-1").meta.endpoint_url == hanging[0]

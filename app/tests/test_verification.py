@@ -1,0 +1,128 @@
+"""GET and POST /v1/user/verify."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from uuid import uuid4
+
+import boto3
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, select
+
+from signup.factory import create_app
+from signup.schema.tables import audit, outbox, registrations, users
+from signup.settings import Settings
+
+
+@pytest.fixture
+def mailed(client: FlaskClient, database: Engine, put_token: Callable[..., str]) -> Callable[..., str]:
+    """Signs up and returns the token of its mail."""
+
+    def sign_up(person: dict[str, str], **how: int) -> str:
+        assert client.post("/v1/user", json=person).status_code == 201
+        with database.connect() as connection:
+            row = connection.execute(select(outbox).order_by(outbox.c.id.desc()).limit(1)).one()
+        return put_token(row.payload["user_id"], row.payload["message_id"], **how)
+
+    return sign_up
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_confirms_and_may_be_repeated(
+    client: FlaskClient, database: Engine, mailed: Callable[..., str], person: dict[str, str], method: str
+) -> None:
+    token = mailed(person)
+    answers = [client.open(f"/v1/user/verify?token={token}", method=method) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert answers[0].json["verified"] is True
+    assert answers[0].json == answers[2].json
+    assert client.get("/v1/user/self", auth=(person["email"], person["password"])).status_code == 200
+    with database.connect() as connection:
+        events = connection.execute(select(audit.c.event).order_by(audit.c.id)).scalars().all()
+    assert events == ["user.signed_up", "user.verified"]
+
+
+def test_consumed_at_is_set_once(
+    client: FlaskClient, mailed: Callable[..., str], person: dict[str, str], token_table: str
+) -> None:
+    token = mailed(person)
+    dynamodb = boto3.client("dynamodb", region_name="us-east-1")
+
+    def consumed_at() -> str:
+        return dynamodb.scan(TableName=token_table)["Items"][0]["consumed_at"]["N"]
+
+    client.post(f"/v1/user/verify?token={token}")
+    key = dynamodb.scan(TableName=token_table)["Items"][0]["token_hash"]
+    dynamodb.update_item(
+        TableName=token_table,
+        Key={"token_hash": key},
+        UpdateExpression="SET consumed_at = :past",
+        ExpressionAttributeValues={":past": {"N": "1"}},
+    )
+    client.post(f"/v1/user/verify?token={token}")
+    assert consumed_at() == "1"
+
+
+@pytest.mark.parametrize("query", ["", "?token=", "?token=abc", "?token=" + "a" * 44, "?token=" + "%00" * 43])
+def test_malformed_is_400(client: FlaskClient, query: str) -> None:
+    assert client.get(f"/v1/user/verify{query}").status_code == 400
+
+
+def test_unknown_is_404(client: FlaskClient) -> None:
+    assert client.post(f"/v1/user/verify?token={secrets.token_urlsafe(32)}").status_code == 404
+
+
+def test_expired_is_404_even_though_the_item_is_still_there(
+    client: FlaskClient, database: Engine, mailed: Callable[..., str], person: dict[str, str]
+) -> None:
+    token = mailed(person, lives_seconds=-1)
+    assert client.post(f"/v1/user/verify?token={token}").status_code == 404
+    with database.connect() as connection:
+        assert connection.execute(select(users.c.verified)).scalar_one() is False
+
+
+def test_a_token_without_its_user_is_404(client: FlaskClient, put_token: Callable[..., str]) -> None:
+    assert client.get(f"/v1/user/verify?token={put_token(str(uuid4()), str(uuid4()))}").status_code == 404
+
+
+def test_the_confirmed_mail_decides_whose_password_counts(
+    client: FlaskClient, database: Engine, mailed: Callable[..., str], person: dict[str, str]
+) -> None:
+    mailed({**person, "first_name": "Mallory", "password": "chosen by somebody else"})
+    owner = mailed(person)
+    mailed({**person, "first_name": "Mallory", "password": "chosen once more by them"})
+    answer = client.post(f"/v1/user/verify?token={owner}")
+    assert answer.json["first_name"] == "Ada"
+    assert client.get("/v1/user/self", auth=(person["email"], person["password"])).status_code == 200
+    for password in ("chosen by somebody else", "chosen once more by them"):
+        assert client.get("/v1/user/self", auth=(person["email"], password)).status_code == 401
+    with database.connect() as connection:
+        assert connection.execute(select(registrations)).all() == []
+
+
+@pytest.fixture
+def without_tokens(settings: Settings) -> Iterator[Flask]:
+    app = create_app(replace(settings, token_table="no-such-table"))
+    yield app
+    app.extensions["signup"].engine.dispose()
+
+
+def test_table_unavailable_is_503(without_tokens: Flask) -> None:
+    response = without_tokens.test_client().get(f"/v1/user/verify?token={secrets.token_urlsafe(32)}")
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
+
+
+def test_database_down_after_consuming_can_be_repeated(
+    gated: tuple[object, Flask], mailed: Callable[..., str], person: dict[str, str]
+) -> None:
+    gate, app = gated
+    token = mailed(person)
+    gate.shut()  # type: ignore[attr-defined]
+    assert app.test_client().post(f"/v1/user/verify?token={token}").status_code == 503
+    gate.open()  # type: ignore[attr-defined]
+    assert app.test_client().post(f"/v1/user/verify?token={token}").status_code == 200

@@ -1,0 +1,137 @@
+"""The Makefile's commands: `python -m evenkeel up|down|status|env|bake|plan`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from evenkeel import host, image, packages, status
+from evenkeel.stack import Stack
+from evenkeel.steps import Failure, Steps, stop, wait_for
+from evenkeel.target import Target
+
+TRY = """curl -i {url}/v1/user -H 'Content-Type: application/json' \\
+  -d '{{"first_name":"Ada","last_name":"Lovelace","email":"ada@example.com","password":"correct horse battery"}}'"""
+
+
+def up(target: Target) -> None:
+    """Bring the whole platform up on the local region; what is there already stays as it is."""
+    local = target.local
+    if local is None:
+        raise Failure(
+            "`make up` runs the platform on this machine; for AWS use `make bake plan` and terraform apply (docs/operations.md)"
+        )
+    steps = Steps(6)
+    with local.locked():
+        with steps.step("Machine images: Debian 13, PostgreSQL 17, the Lambda runtime"):
+            local.prepare()
+        with steps.step("The twin, an AWS region on this machine") as note:
+            note("started" if local.start() else "runs already")
+        with steps.step("Packages: the service's wheels, the verifier's zip"):
+            packages.wheelhouse()
+            packages.verifier()
+        with steps.step("Image: Packer and Ansible") as note:
+            image_id = image.bake(target, note)
+        stack = Stack(target, {"image_id": image_id})
+        with steps.step("Infrastructure: Terraform") as note:
+            stack.init()
+            stack.apply(note)
+            outputs = stack.outputs()
+        with steps.step("Service: every instance healthy at the load balancer") as note:
+            note(_await_service(target, outputs))
+    print(f"\nUp after {steps.elapsed:.0f} s.\n\n{status.show(target, outputs)}\n")
+    running = {row["image"] for row in status.fleet(target, outputs["autoscaling_group_name"])}
+    if running - {image_id}:
+        print(f"The fleet runs {', '.join(sorted(running))}; the newest image is {image_id}. A deploy rolls it out.\n")
+    print(f"Try it:\n{TRY.format(url=outputs['service_url'])}\nthen read the mail at {local.mail_url} and open its link.")
+    print('For your own tools: eval "$(make -s env)"      To end: make down')
+
+
+def _await_service(target: Target, outputs: dict[str, Any]) -> str:
+    """Wait until the desired number of instances is healthy and the service answers; returns what was found."""
+    group = outputs["autoscaling_group_name"]
+    client = target.client("autoscaling")
+
+    def ready() -> bool:
+        desired = client.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"][0]["DesiredCapacity"]
+        rows = status.fleet(target, group)
+        return status.healthy(rows) >= desired and len(rows) == desired and _answers(f"{outputs['service_url']}/healthz")
+
+    wait_for("a healthy fleet (`make status` shows what is there)", ready, 300)
+    rows = status.fleet(target, group)
+    return f"{len(rows)} instances in {len({row['zone'] for row in rows})} zones"
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def down(target: Target) -> None:
+    """Remove the local region and all it has on this machine; baked images are kept for the next time."""
+    if target.local is None:
+        raise Failure("`make down` is for the local region; on AWS: terraform destroy (docs/operations.md)")
+    began = time.monotonic()
+    with target.local.locked():
+        target.local.remove()
+    took = time.monotonic() - began
+    print(f"Down after {took:.0f} s: no container, network, rule or process is left. Images are kept in .state/.")
+
+
+def show_status(target: Target) -> None:
+    outputs = Stack(target).outputs()
+    if not outputs:
+        raise Failure("nothing is applied here yet: run `make up`")
+    print(status.show(target, outputs))
+
+
+def env(target: Target) -> None:
+    """Shell lines that let any tool work on the running region."""
+    if target.local is None:
+        raise Failure("on AWS your own environment is the right one")
+    values = target.local.environment()
+    outputs = Stack(target).outputs()
+    values |= {"SERVICE_URL": outputs.get("service_url", ""), "MAIL_SINK_URL": target.local.mail_url}
+    for name, value in values.items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+def bake(target: Target) -> None:
+    steps = Steps(1)
+    with steps.step("Image: Packer and Ansible") as note:
+        image_id = image.bake(target, note)
+    print(image_id)
+
+
+def plan(target: Target) -> None:
+    """What Terraform would change now."""
+    stack = Stack(target, {"image_id": image.bake(target, lambda _: None)})
+    stack.init()
+    stack.plan()
+
+
+COMMANDS = {"up": up, "down": down, "status": show_status, "env": env, "bake": bake, "plan": plan}
+
+
+def main() -> None:
+    if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:
+        stop(f"usage: python -m evenkeel {'|'.join(COMMANDS)}")
+    try:
+        host.check_machine()
+        target = Target.from_environment()
+        COMMANDS[sys.argv[1]](target)
+    except Failure as failure:
+        stop(str(failure))
+    except KeyboardInterrupt:
+        stop("interrupted; run the same command again to go on from here")
+
+
+if __name__ == "__main__":
+    main()

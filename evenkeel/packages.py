@@ -1,0 +1,119 @@
+"""What is built on this machine before a bake or an apply: the service's wheels and the verifier's zip."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+from evenkeel.host import ROOT
+from evenkeel.steps import Failure
+
+BUILD = ROOT / "build"
+WHEELHOUSE = BUILD / "wheelhouse"
+VERIFIER = BUILD / "verifier.zip"
+# What the image and the Lambda runtime can load: CPython 3.13 on x86-64 with glibc 2.34 (Amazon Linux 2023) or later.
+TARGET = [
+    *(f"--platform=manylinux{glibc}_x86_64" for glibc in ("_2_34", "_2_28", "_2_17", "2014")),
+    "--python-version=3.13",
+    "--implementation=cp",
+    "--only-binary=:all:",
+]
+# The earliest date a zip can carry: the same sources give the same bytes.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def version(folder: str) -> str:
+    """The version that a package's pyproject.toml states."""
+    return str(tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["version"])
+
+
+def digest(*paths: Path) -> str:
+    """SHA-256 over the names and contents of files, folders included whole."""
+    found = hashlib.sha256()
+    for path in paths:
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        for file in files:
+            found.update(f"{file.relative_to(ROOT)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
+def _sources(folder: str) -> list[Path]:
+    return [path for path in sorted((ROOT / folder).iterdir()) if path.name not in ("tests", "README.md", "dist", "__pycache__")]
+
+
+def wheelhouse() -> tuple[Path, str]:
+    """Wheels of the locked requirements and of the service, with a requirements.txt that holds a hash for each.
+
+    Returns the folder and the digest of what it was made from; made again only when that changes.
+    """
+    lock = ROOT / "requirements" / "service.txt"
+    wanted = digest(lock, *_sources("app"))
+    if _stamped(WHEELHOUSE, wanted):
+        return WHEELHOUSE, wanted
+    new = _fresh(WHEELHOUSE)
+    _pip("download", "--no-deps", "--require-hashes", "--requirement", str(lock), "--dest", str(new), *TARGET)
+    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(new), str(ROOT / "app"))
+    own = new / f"signup-{version('app')}-py3-none-any.whl"
+    if not own.exists():
+        raise Failure(f"building app/ gave no {own.name}: is the version in app/pyproject.toml a plain release?")
+    own_hash = hashlib.sha256(own.read_bytes()).hexdigest()
+    (new / "requirements.txt").write_text(f"{lock.read_text()}signup=={version('app')} \\\n    --hash=sha256:{own_hash}\n")
+    return _put(new, WHEELHOUSE, wanted), wanted
+
+
+def verifier() -> Path:
+    """The Lambda's deployment package: the verifier and what the runtime lacks, the same bytes from the same sources."""
+    lock = ROOT / "requirements" / "verifier.txt"
+    wanted = digest(lock, *_sources("verifier"), Path(__file__))
+    stamp = VERIFIER.with_suffix(".stamp")
+    if VERIFIER.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return VERIFIER
+    tree = _fresh(BUILD / "verifier")
+    _pip("install", "--no-deps", "--no-compile", "--require-hashes", "--requirement", str(lock), "--target", str(tree), *TARGET)
+    shutil.copytree(ROOT / "verifier" / "src" / "verifier", tree / "verifier", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.rmtree(tree / "bin", ignore_errors=True)
+    for record in tree.glob("*.dist-info/RECORD"):
+        record.unlink()  # lists the scripts that were removed
+    new = VERIFIER.with_suffix(".new")
+    with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for file in sorted(path for path in tree.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+            entry = zipfile.ZipInfo(str(file.relative_to(tree)), EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, file.read_bytes())
+    shutil.rmtree(tree)
+    new.replace(VERIFIER)
+    stamp.write_text(wanted)
+    return VERIFIER
+
+
+def _pip(action: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", action, "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reasons = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()[-1:]
+        raise Failure(f"pip {action}: {reasons[0] if reasons else 'failed'}")
+
+
+def _stamped(folder: Path, wanted: str) -> bool:
+    stamp = folder / "made-from"
+    return stamp.exists() and stamp.read_text() == wanted
+
+
+def _fresh(folder: Path) -> Path:
+    new = folder.with_name(folder.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    return new
+
+
+def _put(new: Path, folder: Path, wanted: str) -> Path:
+    (new / "made-from").write_text(wanted)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
+    return folder

@@ -1,0 +1,23 @@
+# An example for AWS: copy it, put your own names in. Keep the SendGrid key out of it, in
+# TF_VAR_sendgrid_api_key; image_id and verifier_package come with each run.
+name          = "evenkeel"
+vpc_cidr      = "10.20.0.0/16"
+zones         = ["us-east-1a", "us-east-1b", "us-east-1c"]
+instance_type = "t3.small"
+mail_from     = "no-reply@example.com"
+tags          = { Environment = "production" }
+
+# Two zones carry the whole load when one is lost.
+fleet = {
+  min     = 3
+  max     = 9
+  desired = 3
+}
+
+database = {
+  instance_class        = "db.t4g.small"
+  allocated_storage     = 20
+  multi_az              = true
+  engine_version        = "17"
+  backup_retention_days = 14
+}

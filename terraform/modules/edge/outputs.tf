@@ -1,0 +1,15 @@
+output "dns_name" {
+  description = "DNS name of the load balancer."
+  value       = aws_lb.this.dns_name
+}
+
+output "security_group_id" {
+  description = "Security group of the load balancer."
+  value       = aws_security_group.this.id
+}
+
+output "target_group_arn" {
+  description = "Target group of the fleet, once a listener forwards to it: before that its targets have no health."
+  value       = aws_lb_target_group.this.arn
+  depends_on  = [aws_lb_listener.http]
+}

@@ -1,0 +1,24 @@
+output "topic_arn" {
+  description = "Topic of the signups to verify."
+  value       = aws_sns_topic.verification.arn
+}
+
+output "token_table_name" {
+  description = "Name of the token table."
+  value       = aws_dynamodb_table.token.name
+}
+
+output "token_table_arn" {
+  description = "ARN of the token table."
+  value       = aws_dynamodb_table.token.arn
+}
+
+output "function_name" {
+  description = "Name of the verifier function."
+  value       = aws_lambda_function.verifier.function_name
+}
+
+output "dead_letter_queue_url" {
+  description = "URL of the dead-letter queue."
+  value       = aws_sqs_queue.dead_letter.id
+}

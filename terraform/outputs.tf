@@ -1,0 +1,59 @@
+output "service_url" {
+  description = "Address of the service, as its mails give it."
+  value       = local.service_url
+}
+
+output "vpc_id" {
+  description = "The VPC."
+  value       = module.network.vpc_id
+}
+
+output "load_balancer_dns_name" {
+  description = "DNS name of the load balancer, for an alias or CNAME record."
+  value       = module.edge.dns_name
+}
+
+output "autoscaling_group_name" {
+  description = "Auto Scaling group that a rollout refreshes."
+  value       = module.fleet.autoscaling_group_name
+}
+
+output "launch_template_id" {
+  description = "Launch template that a rollout adds a version to."
+  value       = module.fleet.launch_template_id
+}
+
+output "target_group_arn" {
+  description = "Target group whose health decides over the fleet's instances."
+  value       = module.edge.target_group_arn
+}
+
+output "database_endpoint" {
+  description = "Host and port of the database."
+  value       = "${module.database.host}:${module.database.port}"
+}
+
+output "topic_arn" {
+  description = "SNS topic of the signups to verify."
+  value       = module.verification.topic_arn
+}
+
+output "token_table_name" {
+  description = "DynamoDB table of the verification tokens' hashes."
+  value       = module.verification.token_table_name
+}
+
+output "function_name" {
+  description = "Lambda function that sends the verification mails."
+  value       = module.verification.function_name
+}
+
+output "dead_letter_queue_url" {
+  description = "Queue of the messages that could not be delivered or processed."
+  value       = module.verification.dead_letter_queue_url
+}
+
+output "picture_bucket" {
+  description = "Bucket of the profile pictures."
+  value       = module.storage.bucket
+}

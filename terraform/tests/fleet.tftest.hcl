@@ -1,0 +1,192 @@
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  name                            = "t"
+  region                          = "us-east-1"
+  vpc_id                          = "vpc-0a"
+  subnet_ids                      = ["subnet-0a", "subnet-0b", "subnet-0c"]
+  image_id                        = "ami-0123456789abcdef0"
+  instance_type                   = "t3.small"
+  capacity                        = { min = 3, max = 6, desired = 3 }
+  grace_period_seconds            = 120
+  warmup_seconds                  = 30
+  load_balancer_security_group_id = "sg-0edge"
+  target_group_arn                = "arn:aws:elasticloadbalancing:us-east-1:111122223333:targetgroup/t-fleet/0a"
+  topic_arn                       = "arn:aws:sns:us-east-1:111122223333:t-verification"
+  public_url                      = "https://signup.example.com"
+
+  database = {
+    host              = "db.example.com"
+    port              = 5432
+    name              = "signup"
+    secret_arn        = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-0a"
+    security_group_id = "sg-0database"
+  }
+  token_table    = { name = "t-token", arn = "arn:aws:dynamodb:us-east-1:111122223333:table/t-token" }
+  picture_bucket = { name = "t-pictures", arn = "arn:aws:s3:::t-pictures" }
+}
+
+run "instances_are_closed" {
+  module {
+    source = "./modules/fleet"
+  }
+
+  assert {
+    condition     = aws_launch_template.this.metadata_options[0].http_tokens == "required" && aws_launch_template.this.metadata_options[0].http_put_response_hop_limit == 1
+    error_message = "The metadata service must require tokens and stay within one hop."
+  }
+
+  assert {
+    condition     = tobool(aws_launch_template.this.block_device_mappings[0].ebs[0].encrypted) && aws_launch_template.this.block_device_mappings[0].ebs[0].volume_type == "gp3"
+    error_message = "The root volume must be an encrypted gp3."
+  }
+
+  assert {
+    condition = (
+      aws_vpc_security_group_ingress_rule.load_balancer.referenced_security_group_id == "sg-0edge" &&
+      aws_vpc_security_group_ingress_rule.load_balancer.from_port == 8080 && aws_vpc_security_group_ingress_rule.load_balancer.to_port == 8080
+    )
+    error_message = "Only the load balancer may reach the fleet, at port 8080."
+  }
+
+  assert {
+    condition = (
+      aws_vpc_security_group_egress_rule.database.referenced_security_group_id == "sg-0database" &&
+      aws_vpc_security_group_egress_rule.https.from_port == 443 && aws_vpc_security_group_egress_rule.https.to_port == 443
+    )
+    error_message = "The fleet may reach the database and HTTPS alone."
+  }
+}
+
+run "role_reaches_what_the_service_uses" {
+  module {
+    source = "./modules/fleet"
+  }
+
+  assert {
+    condition = {
+      for statement in data.aws_iam_policy_document.this.statement : statement.sid => "${join(",", sort(statement.actions))} ${join(",", sort(statement.resources))}"
+      } == {
+      DatabaseCredentials = "secretsmanager:GetSecretValue arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-0a"
+      Outbox              = "sns:Publish arn:aws:sns:us-east-1:111122223333:t-verification"
+      Tokens              = "dynamodb:GetItem,dynamodb:UpdateItem arn:aws:dynamodb:us-east-1:111122223333:table/t-token"
+      Pictures            = "s3:DeleteObject,s3:GetObject,s3:PutObject arn:aws:s3:::t-pictures/pictures/*"
+    }
+    error_message = "The instances' role allows more or less than the service uses."
+  }
+}
+
+run "user_data_writes_the_settings" {
+  module {
+    source = "./modules/fleet"
+  }
+
+  variables {
+    environment = { SIGNUP_LOG_LEVEL = "debug", SIGNUP_DATABASE_NAME = "other" }
+  }
+
+  assert {
+    condition     = startswith(base64decode(aws_launch_template.this.user_data), "#cloud-config\n")
+    error_message = "cloud-init takes user data for cloud-config by its first line."
+  }
+
+  assert {
+    condition = [
+      for file in yamldecode(base64decode(aws_launch_template.this.user_data)).write_files : "${file.path} ${file.owner} ${file.permissions}"
+    ] == ["/etc/signup/signup.env root:signup 0640"]
+    error_message = "The settings must be readable by root and the service alone."
+  }
+
+  assert {
+    condition = yamldecode(base64decode(aws_launch_template.this.user_data)).write_files[0].content == join("\n", [
+      "AWS_DEFAULT_REGION=us-east-1",
+      "AWS_REGION=us-east-1",
+      "SIGNUP_DATABASE_HOST=db.example.com",
+      "SIGNUP_DATABASE_NAME=other",
+      "SIGNUP_DATABASE_PORT=5432",
+      "SIGNUP_DATABASE_SECRET_ARN=arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-0a",
+      "SIGNUP_DATABASE_SSLMODE=require",
+      "SIGNUP_LOG_LEVEL=debug",
+      "SIGNUP_PICTURE_BUCKET=t-pictures",
+      "SIGNUP_PUBLIC_URL=https://signup.example.com",
+      "SIGNUP_TOKEN_TABLE=t-token",
+      "SIGNUP_TOPIC_ARN=arn:aws:sns:us-east-1:111122223333:t-verification",
+      "",
+    ])
+    error_message = "The settings file lacks a variable, or the given ones don't win."
+  }
+}
+
+run "group_keeps_full_capacity" {
+  module {
+    source = "./modules/fleet"
+  }
+
+  assert {
+    condition     = aws_autoscaling_group.this.vpc_zone_identifier == toset(var.subnet_ids) && aws_autoscaling_group.this.target_group_arns == toset([var.target_group_arn])
+    error_message = "The group must span every subnet and join the target group."
+  }
+
+  assert {
+    condition = (
+      aws_autoscaling_group.this.health_check_type == "ELB" && aws_autoscaling_group.this.health_check_grace_period == 120 &&
+      aws_autoscaling_group.this.instance_maintenance_policy[0].min_healthy_percentage == 100 &&
+      aws_autoscaling_group.this.instance_maintenance_policy[0].max_healthy_percentage == 200
+    )
+    error_message = "The load balancer's check decides, and a replacement launches before it terminates."
+  }
+
+  assert {
+    condition     = aws_autoscaling_group.this.wait_for_elb_capacity == 3
+    error_message = "Apply must wait until the wanted capacity serves."
+  }
+
+  assert {
+    condition     = aws_autoscaling_group.this.launch_template[0].version == "1"
+    error_message = "The group must name a version by number: AWS can't roll $Latest back."
+  }
+}
+
+run "refuses_an_image_alias" {
+  command = plan
+
+  module {
+    source = "./modules/fleet"
+  }
+
+  variables {
+    image_id = "resolve:ssm:/evenkeel/image"
+  }
+
+  expect_failures = [var.image_id]
+}
+
+run "refuses_less_wanted_than_least" {
+  command = plan
+
+  module {
+    source = "./modules/fleet"
+  }
+
+  variables {
+    capacity = { min = 3, max = 6, desired = 2 }
+  }
+
+  expect_failures = [var.capacity]
+}
+
+run "refuses_a_value_that_systemd_would_split" {
+  command = plan
+
+  module {
+    source = "./modules/fleet"
+  }
+
+  variables {
+    environment = { SIGNUP_LOG_LEVEL = "debug\nSIGNUP_PUBLIC_URL=https://elsewhere.example" }
+  }
+
+  expect_failures = [var.environment]
+}

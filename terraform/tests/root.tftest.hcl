@@ -1,0 +1,96 @@
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  image_id         = "ami-0123456789abcdef0"
+  mail_from        = "no-reply@example.com"
+  sendgrid_api_key = "SG.key-of-the-tests"
+  verifier_package = "tests/empty.zip"
+}
+
+run "links_lead_to_the_load_balancer" {
+  assert {
+    condition     = output.service_url == "http://t-edge-1.us-east-1.elb.amazonaws.com"
+    error_message = "Without a public URL, links must lead to the load balancer."
+  }
+
+  assert {
+    condition     = output.autoscaling_group_name == "evenkeel-fleet" && output.database_endpoint == "t.c0ffee.us-east-1.rds.amazonaws.com:5432"
+    error_message = "Rollouts find the group by its name, operators the database by host and port."
+  }
+
+  assert {
+    condition     = output.picture_bucket == "evenkeel-pictures-111122223333"
+    error_message = "The bucket's name must carry the account, or another account can take it."
+  }
+}
+
+run "links_carry_an_unusual_port" {
+  variables {
+    http_port = 8000
+  }
+
+  assert {
+    condition     = output.service_url == "http://t-edge-1.us-east-1.elb.amazonaws.com:8000"
+    error_message = "A port other than 80 must show in the links."
+  }
+}
+
+run "links_lead_to_the_public_url" {
+  variables {
+    public_url = "https://signup.example.com"
+  }
+
+  assert {
+    condition     = output.service_url == "https://signup.example.com"
+    error_message = "A public URL must win over the load balancer's name."
+  }
+}
+
+run "refuses_bad_input" {
+  command = plan
+
+  variables {
+    name             = "Evenkeel_"
+    vpc_cidr         = "10.20.0.1/16"
+    zones            = ["us-east-1a"]
+    image_id         = "debian-13"
+    instance_type    = "small"
+    fleet            = { min = 3, desired = 2 }
+    database         = { instance_class = "t4g.micro" }
+    http_port        = 0
+    client_cidrs     = []
+    public_url       = "signup.example.com"
+    mail_from        = "Evenkeel <no-reply@example.com>"
+    sendgrid_api_key = ""
+    sendgrid_host    = "https://api.sendgrid.com/"
+    verifier_package = "tests/missing.zip"
+    tags             = { "aws:owner" = "me" }
+  }
+
+  expect_failures = [
+    var.name, var.vpc_cidr, var.zones, var.image_id, var.instance_type, var.fleet, var.database, var.http_port, var.client_cidrs,
+    var.public_url, var.mail_from, var.sendgrid_api_key, var.sendgrid_host, var.verifier_package, var.tags,
+  ]
+}
+
+run "refuses_credentials_in_the_environment" {
+  command = plan
+
+  variables {
+    environment = { AWS_SECRET_ACCESS_KEY = "secret" }
+  }
+
+  expect_failures = [var.environment]
+}
+
+run "refuses_an_environment_in_lower_case" {
+  command = plan
+
+  variables {
+    environment = { log_level = "debug" }
+  }
+
+  expect_failures = [var.environment]
+}

@@ -1,0 +1,156 @@
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  name                     = "t"
+  package                  = "tests/empty.zip"
+  publisher_role_arn       = "arn:aws:iam::111122223333:role/t-fleet"
+  public_url               = "https://signup.example.com"
+  mail_from                = "no-reply@example.com"
+  sendgrid_api_key         = "SG.key-of-the-tests"
+  sendgrid_api_key_version = 1
+  sendgrid_host            = "https://api.sendgrid.com"
+  deletion_protection      = true
+}
+
+run "no_message_is_lost" {
+  module {
+    source = "./modules/verification"
+  }
+
+  assert {
+    condition     = jsondecode(aws_sns_topic_subscription.verifier.redrive_policy).deadLetterTargetArn == aws_sqs_queue.dead_letter.arn
+    error_message = "What SNS can't deliver must reach the dead-letter queue."
+  }
+
+  assert {
+    condition = (
+      aws_lambda_function_event_invoke_config.verifier.maximum_retry_attempts == 2 &&
+      aws_lambda_function_event_invoke_config.verifier.destination_config[0].on_failure[0].destination == aws_sqs_queue.dead_letter.arn
+    )
+    error_message = "What the function can't process must be retried twice, then reach the dead-letter queue."
+  }
+
+  assert {
+    condition     = aws_sqs_queue.dead_letter.message_retention_seconds == 1209600
+    error_message = "The dead-letter queue must keep its messages for SQS's longest time, 14 days."
+  }
+
+  assert {
+    condition = (
+      one(data.aws_iam_policy_document.dead_letter.statement).condition == toset([{ test = "ArnEquals", variable = "aws:SourceArn", values = tolist([aws_sns_topic.verification.arn]) }]) &&
+      one(data.aws_iam_policy_document.dead_letter.statement).actions == toset(["sqs:SendMessage"])
+    )
+    error_message = "Of all topics, only this one may put messages in the queue."
+  }
+}
+
+run "only_the_fleet_publishes_and_only_the_topic_invokes" {
+  module {
+    source = "./modules/verification"
+  }
+
+  assert {
+    condition     = one(one(data.aws_iam_policy_document.topic.statement).principals).identifiers == toset([var.publisher_role_arn])
+    error_message = "Only the fleet's role may publish."
+  }
+
+  assert {
+    condition     = aws_lambda_permission.topic.principal == "sns.amazonaws.com" && aws_lambda_permission.topic.source_arn == aws_sns_topic.verification.arn
+    error_message = "Only the topic may invoke the function."
+  }
+}
+
+run "function_gets_its_settings_and_no_secret" {
+  module {
+    source = "./modules/verification"
+  }
+
+  variables {
+    environment = { VERIFIER_SENDGRID_TIMEOUT_SECONDS = "3" }
+  }
+
+  assert {
+    condition = aws_lambda_function.verifier.environment[0].variables == tomap({
+      VERIFIER_TOKEN_TABLE              = "t-token"
+      VERIFIER_PUBLIC_URL               = "https://signup.example.com"
+      VERIFIER_MAIL_FROM                = "no-reply@example.com"
+      VERIFIER_TOKEN_LIFETIME_SECONDS   = "600"
+      VERIFIER_SENDGRID_SECRET_ARN      = aws_secretsmanager_secret.sendgrid.arn
+      VERIFIER_SENDGRID_HOST            = "https://api.sendgrid.com"
+      VERIFIER_SENDGRID_TIMEOUT_SECONDS = "3"
+    })
+    error_message = "The function lacks a variable, has one too many, or the given ones don't win."
+  }
+
+  assert {
+    condition     = aws_secretsmanager_secret_version.sendgrid.secret_string == null && aws_secretsmanager_secret_version.sendgrid.secret_string_wo_version == 1
+    error_message = "The API key must be write-only, or the state keeps it."
+  }
+
+  assert {
+    condition     = aws_lambda_function.verifier.source_code_hash == filebase64sha256("tests/empty.zip") && aws_lambda_function.verifier.runtime == "python3.13"
+    error_message = "A changed package must update the function."
+  }
+}
+
+run "role_reaches_what_the_function_uses" {
+  module {
+    source = "./modules/verification"
+  }
+
+  assert {
+    condition = {
+      for statement in data.aws_iam_policy_document.verifier.statement : statement.sid => "${join(",", sort(statement.actions))} ${join(",", statement.resources)}"
+      } == {
+      Tokens      = "dynamodb:PutItem ${aws_dynamodb_table.token.arn}"
+      SendGridKey = "secretsmanager:GetSecretValue ${aws_secretsmanager_secret.sendgrid.arn}"
+      DeadLetters = "sqs:SendMessage ${aws_sqs_queue.dead_letter.arn}"
+      Logs        = "logs:CreateLogStream,logs:PutLogEvents ${aws_cloudwatch_log_group.verifier.arn}:log-stream:*"
+    }
+    error_message = "The function's role allows more or less than the function uses."
+  }
+}
+
+run "tokens_expire" {
+  module {
+    source = "./modules/verification"
+  }
+
+  assert {
+    condition = (
+      aws_dynamodb_table.token.hash_key == "token_hash" && aws_dynamodb_table.token.ttl[0].attribute_name == "expires_at" && aws_dynamodb_table.token.ttl[0].enabled &&
+      aws_dynamodb_table.token.server_side_encryption[0].enabled && aws_dynamodb_table.token.deletion_protection_enabled
+    )
+    error_message = "Tokens must expire by expires_at, and their table be encrypted and protected."
+  }
+}
+
+run "refuses_a_missing_package" {
+  command = plan
+
+  module {
+    source = "./modules/verification"
+  }
+
+  variables {
+    package = "tests/missing.zip"
+  }
+
+  expect_failures = [var.package]
+}
+
+run "refuses_an_empty_key" {
+  command = plan
+
+  module {
+    source = "./modules/verification"
+  }
+
+  variables {
+    sendgrid_api_key = " "
+  }
+
+  expect_failures = [var.sendgrid_api_key]
+}

@@ -1,0 +1,183 @@
+"""VPCs as network namespaces.
+
+A VPC is a namespace that routes; a subnet is a bridge in it, whose address is the subnet's first (AWS reserves it for
+the VPC router: https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html); a network interface is a namespace
+of its own, joined to its subnet's bridge, which outlives the restarts of the container that uses it. Two VPCs, or two
+twins, may use the same addresses. One point-to-point link joins a VPC to the host, which is its internet.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from twin.bodies import netns
+from twin.settings import API_ADDRESS, DNS_ADDRESS, MAIL_ADDRESS, METADATA_ADDRESS, Settings
+
+log = logging.getLogger(__name__)
+
+_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+class Network:
+    """All of a twin's networks. `on_vpc(namespace)` is called once for each new VPC, to open its listeners."""
+
+    def __init__(self, settings: Settings, on_vpc: Callable[[str, str], None]) -> None:
+        self.settings = settings
+        self.on_vpc = on_vpc
+        self.table = f"twin_{settings.slot}"
+        self._lock = threading.RLock()
+        self._links: dict[str, int] = {}
+        self._bridges: set[str] = set()
+        self._forward_mark = settings.state / "enabled-ip-forward"
+
+    def namespace(self, resource_id: str) -> str:
+        return f"{self.settings.name}.{resource_id}"
+
+    def open(self) -> None:
+        """Prepare the host: forwarding, and one nftables table that carries public addresses and masquerades."""
+        if _FORWARD.read_text().strip() == "0":
+            self._forward_mark.touch()
+            _FORWARD.write_text("1")
+        netns.nft(f"""
+            table ip {self.table} {{
+              map public {{
+                type ipv4_addr : ipv4_addr
+              }}
+              chain output {{
+                type nat hook output priority -100
+                dnat to ip daddr map @public
+              }}
+              chain postrouting {{
+                type nat hook postrouting priority srcnat
+                ip saddr {self.settings.backbone} masquerade
+                ip saddr 127.0.0.0/8 oifname "ek{self.settings.slot}-*" masquerade
+              }}
+            }}
+        """)
+
+    def ensure_vpc(self, vpc_id: str) -> str:
+        """Make the VPC's namespace unless it is there; returns its name."""
+        name = self.namespace(vpc_id)
+        with self._lock:
+            if vpc_id in self._links:
+                return name
+            number = next(n for n in range(8192) if n not in self._links.values())
+            link = f"ek{self.settings.slot}-{number}"
+            near, far = list(ipaddress.IPv4Network((int(self.settings.backbone.network_address) + 4 * number, 30)).hosts())
+            netns.ip(
+                f"""
+                netns add {name}
+                link add {link} type veth peer name uplink netns {name}
+                addr add {near}/30 dev {link}
+                link set {link} up
+                """
+            )
+            # Needed to carry connections from the host's loopback addresses into the VPC; on this one link only.
+            Path(f"/proc/sys/net/ipv4/conf/{link}/route_localnet").write_text("1")
+            services = "\n".join(
+                f"addr add {address}/32 dev lo" for address in (METADATA_ADDRESS, DNS_ADDRESS, API_ADDRESS, MAIL_ADDRESS)
+            )
+            netns.ip(
+                f"link set lo up\n{services}\naddr add {far}/30 dev uplink\nlink set uplink up\nroute add default via {near}",
+                name,
+            )
+            netns.inside(name, lambda: _FORWARD.write_text("1"))
+            netns.nft(
+                """
+                table ip vpc {
+                  map public {
+                    type ipv4_addr : ipv4_addr
+                  }
+                  chain prerouting {
+                    type nat hook prerouting priority dstnat
+                    iifname "uplink" dnat to ip daddr map @public
+                  }
+                  chain postrouting {
+                    type nat hook postrouting priority srcnat
+                    oifname "uplink" masquerade
+                  }
+                }
+                """,
+                name,
+            )
+            self._links[vpc_id] = number
+        self.on_vpc(vpc_id, name)
+        return name
+
+    def ensure_subnet(self, vpc_id: str, subnet_id: str, cidr: str) -> str:
+        """Make the subnet's bridge unless it is there; returns the bridge's name."""
+        name = self.ensure_vpc(vpc_id)
+        bridge = f"br-{subnet_id[-8:]}"
+        with self._lock:
+            if subnet_id not in self._bridges:
+                block = ipaddress.IPv4Network(cidr)
+                netns.ip(
+                    f"link add {bridge} type bridge\naddr add {block[1]}/{block.prefixlen} dev {bridge}\nlink set {bridge} up",
+                    name,
+                )
+                self._bridges.add(subnet_id)
+        return bridge
+
+    def attach(self, resource_id: str, vpc_id: str, subnet_id: str, cidr: str, address: str) -> Path:
+        """Give `resource_id` an interface with `address` in the subnet; returns the path of its namespace."""
+        bridge = self.ensure_subnet(vpc_id, subnet_id, cidr)
+        name, vpc = self.namespace(resource_id), self.namespace(vpc_id)
+        block = ipaddress.IPv4Network(cidr)
+        peer = f"v-{resource_id[-10:]}"
+        with self._lock:
+            self.detach(resource_id)
+            netns.ip(f"netns add {name}")
+            netns.ip(f"link add {peer} type veth peer name eth0 netns {name}\nlink set {peer} master {bridge} up", vpc)
+            netns.ip(f"link set lo up\naddr add {address}/{block.prefixlen} dev eth0\nlink set eth0 up", name)
+            netns.ip(f"route add default via {block[1]}", name)
+        return netns.path(name)
+
+    def detach(self, resource_id: str) -> None:
+        """Remove the interface. Its link goes at once with the namespace."""
+        name = self.namespace(resource_id)
+        if netns.path(name).exists():
+            subprocess.run(["ip", "-netns", name, "link", "delete", "eth0"], capture_output=True, check=False)
+            netns.delete(name)
+
+    def publish(self, public: str, vpc_id: str, private: str) -> None:
+        """Carry connections from the host to `public` on to `private` in the VPC."""
+        carried = self.settings.backbone_address(public)
+        with self._lock:
+            link = f"ek{self.settings.slot}-{self._links[vpc_id]}"
+            netns.nft(f"add element ip vpc public {{ {carried} : {private} }}", self.namespace(vpc_id))
+            netns.ip(f"route replace {carried}/32 dev {link} via {self._far(vpc_id)}")
+            netns.nft(f"add element ip {self.table} public {{ {public} : {carried} }}")
+
+    def unpublish(self, public: str, vpc_id: str, private: str) -> None:
+        carried = self.settings.backbone_address(public)
+        with self._lock:
+            netns.nft(f"delete element ip {self.table} public {{ {public} : {carried} }}")
+            netns.ip(f"route delete {carried}/32")
+            netns.nft(f"delete element ip vpc public {{ {carried} : {private} }}", self.namespace(vpc_id))
+
+    def _far(self, vpc_id: str) -> str:
+        return str(self.settings.backbone[4 * self._links[vpc_id] + 2])
+
+    def close(self) -> None:
+        """Remove every namespace, link, route and rule of this twin, whether this process made them or one before it."""
+        for name in netns.listing():
+            if name.startswith(f"{self.settings.name}."):
+                netns.delete(name)
+        done = subprocess.run(["ip", "-brief", "link", "show", "type", "veth"], capture_output=True, text=True, check=False)
+        for line in done.stdout.splitlines():
+            link = line.split("@")[0].split()[0]
+            if link.startswith(f"ek{self.settings.slot}-"):
+                subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)
+        subprocess.run(["nft", "delete", "table", "ip", self.table], capture_output=True, check=False)
+        self._links.clear()
+        self._bridges.clear()
+        if self._forward_mark.exists():
+            others = subprocess.run(["nft", "list", "tables", "ip"], capture_output=True, text=True, check=False).stdout
+            if "twin_" not in others:
+                _FORWARD.write_text("0")
+            self._forward_mark.unlink()

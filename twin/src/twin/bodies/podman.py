@@ -1,0 +1,106 @@
+"""The twin's podman: its own store and settings, apart from the host's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from twin.settings import Settings
+
+LABEL = "twin"
+
+# cgroupfs and file events need no systemd on the host; the ulimits are ones that a host without CAP_SYS_RESOURCE grants.
+CONTAINERS_CONF = """\
+[containers]
+default_ulimits = ["nofile=1024:20000", "nproc=1024:1024"]
+
+[engine]
+runtime = "{runtime}"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+class PodmanError(RuntimeError):
+    """podman refused; the message is its own last line."""
+
+
+def runtime() -> str:
+    """crun where the host has unified cgroups, runc elsewhere: crun fails to boot systemd on a hybrid host."""
+    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    for name in ("crun", "runc") if unified else ("runc", "crun"):
+        if shutil.which(name):
+            return name
+    raise PodmanError("no container runtime: install runc or crun")
+
+
+class Podman:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.conf = settings.store / "containers.conf"
+        self.storage_conf = settings.store / "storage.conf"
+
+    def configure(self) -> None:
+        """Write podman's configuration files (idempotent)."""
+        self.settings.store.mkdir(parents=True, exist_ok=True)
+        self.conf.write_text(CONTAINERS_CONF.format(runtime=runtime()))
+        root, volatile = self.settings.store / "storage", self.settings.runroot
+        self.storage_conf.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{root}"\nrunroot = "{volatile}"\n')
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment with which a plain `podman` works on the twin's containers."""
+        return {"CONTAINERS_CONF": str(self.conf), "CONTAINERS_STORAGE_CONF": str(self.storage_conf)}
+
+    def command(self, *args: str) -> list[str]:
+        return ["podman", "--log-level=error", *args]
+
+    def run(self, *args: str, stdin: str | None = None, check: bool = True, timeout: float = 300) -> str:
+        """Run podman; returns its standard output. Raises PodmanError with podman's own words."""
+        done = subprocess.run(
+            self.command(*args),
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **self.environment},
+        )
+        if check and done.returncode:
+            words = (done.stderr or done.stdout).strip().splitlines()
+            raise PodmanError(f"podman {args[0]}: {words[-1] if words else f'exit {done.returncode}'}")
+        return done.stdout.strip()
+
+    def start(self, name: str, image: str, *command: str, netns: Path, options: tuple[str, ...] = ()) -> int:
+        """Start container `name` in network namespace `netns`; returns the host's process id of its first process."""
+        label = f"{LABEL}={self.settings.name}"
+        self.run("rm", "--force", "--ignore", "--time=0", name)
+        self.run("run", "--detach", f"--name={name}", f"--label={label}", f"--network=ns:{netns}", *options, image, *command)
+        return self.pid(name)
+
+    def pid(self, name: str) -> int:
+        """Process id of the container's first process; 0 when it is not running."""
+        return int(self.run("inspect", "--format={{.State.Pid}}", name))
+
+    def exit_code(self, name: str) -> int:
+        return int(self.run("inspect", "--format={{.State.ExitCode}}", name))
+
+    def remove(self, name: str) -> None:
+        self.run("rm", "--force", "--ignore", "--time=0", "--volumes", name)
+
+    def containers(self) -> list[str]:
+        """Names of this twin's containers, running or not."""
+        return self.run("ps", "--all", f"--filter=label={LABEL}={self.settings.name}", "--format={{.Names}}").split()
+
+    def image_exists(self, image: str) -> bool:
+        return bool(self.run("images", "--quiet", "--filter", f"reference={image}"))
+
+    def images(self, label: str) -> list[dict[str, Any]]:
+        """Inspections of the images that carry `label` (KEY or KEY=VALUE)."""
+        ids = self.run("images", "--quiet", "--no-trunc", f"--filter=label={label}").split()
+        found: list[dict[str, Any]] = json.loads(self.run("image", "inspect", *dict.fromkeys(ids))) if ids else []
+        return found

@@ -1,0 +1,49 @@
+"""A control loop: compares what the API records with what the bodies do, and moves one towards the other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+
+log = logging.getLogger(__name__)
+
+
+class Loop(ABC):
+    """Calls `tick` every `period` seconds, at once after `wake()`. An error in a tick is logged and the loop goes on."""
+
+    period = 1.0
+
+    def __init__(self) -> None:
+        self.name = type(self).__name__
+        self._thread = threading.Thread(target=self.run, name=self.name, daemon=True)
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def end(self) -> None:
+        self._ended.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            self._wake.wait(self.period)
+            self._wake.clear()
+            if self._ended.is_set():
+                return
+            try:
+                self.tick()
+            except Exception:
+                log.exception("%s: this round failed; the next one tries again", self.name)
+
+    @abstractmethod
+    def tick(self) -> None:
+        """One comparison. Must not block on a body: slow work belongs in a pool."""

@@ -1,0 +1,151 @@
+"""EC2 whose instances have bodies: states that take time, images that are commits, addresses that answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.core.types import Base64EncodedString
+from moto.core.utils import utcnow
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import amis, elastic_ip_addresses, elastic_network_interfaces, instances
+from moto.ec2.models import launch_templates as templates
+from moto.ec2.utils import parse_user_data
+
+from twin.region.patch import replace, wrap
+from twin.region.region import Region
+
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceState.html
+STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+
+
+def set_state(instance: Any, name: str, code: str = "", message: str = "") -> None:
+    """Move an instance to a state; `code` and `message` become its StateReason."""
+    instance._state.name = name
+    instance._state.code = STATES[name]
+    instance.state_reason = instances.StateReason(f"{code}: {message}" if code else "", code)
+    instance._reason = f"{message} ({utcnow():%Y-%m-%d %H:%M:%S} GMT)" if message else ""
+
+
+class IncorrectInstanceState(EC2ClientError):
+    def __init__(self, instance: Any, wanted: str) -> None:
+        super().__init__(
+            "IncorrectInstanceState", f"The instance '{instance.id}' is not in a state from which it can be {wanted}."
+        )
+
+
+def install(region: Region) -> None:
+    _install_launch(region)
+    _install_states(region)
+    _install_images(region)
+    _install_addresses(region)
+
+
+def _install_launch(region: Region) -> None:
+    def user_data(self: Any) -> Base64EncodedString | None:
+        """CreateLaunchTemplateVersion leaves a plain string where moto's own property expects a decoded one."""
+        data = self.data.get("UserData")
+        return data if data is None or isinstance(data, Base64EncodedString) else parse_user_data(data)
+
+    templates.LaunchTemplateVersion.user_data = property(user_data)  # type: ignore[assignment, method-assign]
+
+    @wrap(instances.InstanceBackend, "run_instances")
+    def run_instances(original: Any, self: Any, image_id: str, count: int, user_data: Any, groups: Any, **options: Any) -> Any:
+        if options.get("launch_template"):
+            version = self._get_template_from_args(options["launch_template"])
+            image_id = image_id or version.image_id
+            user_data = user_data if user_data is not None else version.user_data
+            # Parameters that moto does not take over from the template.
+            options["metadata_options"] = options.get("metadata_options") or version.data.get("MetadataOptions") or {}
+            profile = version.data.get("IamInstanceProfile") or {}
+            options["iam_instance_profile"] = options.get("iam_instance_profile") or profile.get("Name") or profile.get("Arn")
+            interfaces = version.data.get("NetworkInterfaces") or []
+            if interfaces and not options.get("security_group_ids"):
+                options["security_group_ids"] = interfaces[0].get("Groups", [])
+        image = self.amis.get(image_id)
+        if image is None:
+            raise amis.InvalidAMIIdError([image_id])
+        if image.state != "available":
+            raise amis.UnvailableAMIIdError(image_id)
+        nics = options.get("nics") or []
+        if not options.get("subnet_id") and not any(nic.get("SubnetId") for nic in nics):
+            # Without a subnet, AWS takes the default VPC's subnet of the zone asked for, or of any zone.
+            defaults = self.get_default_subnets()
+            zone = options.get("placement") or min(defaults, default=None)
+            if zone in defaults:
+                options["subnet_id"] = defaults[zone].id
+        reservation = original(self, image_id, count, user_data, groups, **options)
+        for instance in reservation.instances:
+            set_state(instance, "pending")
+        region.wake("Instances")
+        return reservation
+
+
+def _install_states(region: Region) -> None:
+    """Start, stop, terminate and reboot only ask; the control loop moves the body and then the state."""
+
+    @wrap(instances.Instance, "start")
+    def start(original: Any, self: Any) -> Any:
+        if self.state not in ("stopped", "running", "pending"):
+            raise IncorrectInstanceState(self, "started")
+        was_running = self.state in ("running", "pending")
+        previous = original(self)
+        if not was_running or previous.name == "pending":
+            set_state(self, "pending")
+        region.wake("Instances")
+        return previous
+
+    @wrap(instances.Instance, "stop")
+    def stop(original: Any, self: Any) -> Any:
+        if self.state in ("terminated", "shutting-down"):
+            raise IncorrectInstanceState(self, "stopped")
+        was_stopped = self.state == "stopped"
+        previous = original(self)
+        if not was_stopped:
+            set_state(self, "stopping", "Client.UserInitiatedShutdown", "User initiated shutdown")
+        region.wake("Instances")
+        return previous
+
+    @wrap(instances.Instance, "terminate")
+    def terminate(original: Any, self: Any) -> Any:
+        if self.state in ("terminated", "shutting-down"):
+            return instances.InstanceState(self.state, self.state_code)
+        # moto forgets the addresses with the interfaces; the body must give them back first.
+        self.addresses_to_release = (self.vpc_id, self.private_ip, self.public_ip)
+        previous = original(self)
+        set_state(self, "shutting-down", "Client.UserInitiatedShutdown", "User initiated shutdown")
+        region.wake("Instances")
+        return previous
+
+    @replace(instances.Instance, "reboot")
+    def reboot(self: Any) -> None:
+        if self.state != "running":
+            raise IncorrectInstanceState(self, "rebooted")
+        self.reboot_requested = True
+        region.wake("Instances")
+
+
+def _install_images(region: Region) -> None:
+    @wrap(amis.AmiBackend, "create_image")
+    def create_image(original: Any, self: Any, instance_id: str, name: str, *args: Any, **options: Any) -> Any:
+        if any(image.name == name and image.owner_id == self.account_id for image in self.amis.values()):
+            raise EC2ClientError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by another AMI.")
+        image = original(self, instance_id, name, *args, **options)
+        image.root_device_type = "ebs"
+        image.root_device_name = self.get_instance(instance_id).root_device_name
+        image.state = "pending"
+        image.commit_requested = instance_id
+        region.wake("Instances")
+        return image
+
+    @wrap(amis.AmiBackend, "deregister_image")
+    def deregister_image(original: Any, self: Any, ami_id: str, *args: Any, **options: Any) -> Any:
+        result = original(self, ami_id, *args, **options)
+        region.wake("Instances")
+        return result
+
+
+def _install_addresses(region: Region) -> None:
+    """Public addresses are loopback addresses of the twin's own slot."""
+    for module in (elastic_network_interfaces, elastic_ip_addresses):
+        name = "random_public_ip" if hasattr(module, "random_public_ip") else "random_ip"
+        replace(module, name)(region.allocate_public_address)

@@ -1,0 +1,143 @@
+"""The region: moto's records under one lock, and what the control loops and bodies ask of them."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from moto.backends import get_backend
+
+from twin.bodies.dns import Names
+from twin.bodies.podman import Podman
+from twin.settings import Settings
+
+if TYPE_CHECKING:
+    from twin.bodies.network import Network
+    from twin.control.loop import Loop
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class InstanceRole:
+    """The role that an instance profile carries."""
+
+    name: str
+    arn: str
+    profile_arn: str
+    profile_id: str
+
+
+class Region:
+    """One account in one region.
+
+    moto's backends are not safe for concurrent use: every API request and every look of a control loop holds `lock`.
+    Whoever holds it must not wait for a body.
+    """
+
+    def __init__(self, settings: Settings, podman: Podman) -> None:
+        self.settings = settings
+        self.podman = podman
+        self.names = Names()
+        self.network: Network
+        self.loops: dict[str, Loop] = {}
+        # Requests that wait for a body must not hold the lock: such a route gets the WSGI environment and answers with an
+        # application, or None to leave the request to moto.
+        self.routes: list[Callable[[dict[str, Any]], Any | None]] = []
+        self.lock = threading.RLock()
+        self._public = itertools.cycle(settings.public_addresses.hosts())
+        self._load_balancers = itertools.cycle(settings.load_balancer_addresses.hosts())
+        self._used: set[str] = set()
+
+    def backend(self, service: str) -> Any:
+        """moto's backend of `service` in this account and region (or 'aws' for global services)."""
+        backends = get_backend(service)[self.settings.account_id]  # type: ignore[call-overload]
+        return backends[self.settings.region if self.settings.region in backends else "aws"]
+
+    @property
+    def ec2(self) -> Any:
+        return self.backend("ec2")
+
+    def wake(self, *names: str) -> None:
+        """Let the named loops look at once."""
+        for name in names:
+            if name in self.loops:
+                self.loops[name].wake()
+
+    @contextmanager
+    def records(self) -> Iterator[Region]:
+        with self.lock:
+            yield self
+
+    def allocate_public_address(self) -> str:
+        return self._allocate(self._public)
+
+    def allocate_load_balancer_address(self) -> str:
+        return self._allocate(self._load_balancers)
+
+    def release_address(self, address: str) -> None:
+        self._used.discard(address)
+
+    def _allocate(self, pool: Iterator[Any]) -> str:
+        for address in itertools.islice(pool, 65536):
+            if str(address) not in self._used:
+                self._used.add(str(address))
+                return str(address)
+        raise RuntimeError("the twin's addresses are used up")
+
+    def subnet(self, subnet_id: str) -> Any:
+        return self.ec2.get_subnet(subnet_id)
+
+    def instance_at(self, vpc_id: str, address: str) -> Any | None:
+        """The live instance with private `address` in the VPC."""
+        with self.lock:
+            for instance in self.ec2.all_instances():
+                if instance.state != "terminated" and instance.private_ip == address and instance.vpc_id == vpc_id:
+                    return instance
+        return None
+
+    def reservation_of(self, instance: Any) -> str:
+        with self.lock:
+            for reservation in self.ec2.reservations.values():
+                if any(other.id == instance.id for other in reservation.instances):
+                    return str(reservation.id)
+        return ""
+
+    def key_pair(self, name: str | None) -> str | None:
+        with self.lock:
+            pair = self.ec2.key_pairs.get(name) if name else None
+            return (
+                pair.material_public.decode()
+                if pair and isinstance(pair.material_public, bytes)
+                else pair and pair.material_public
+            )
+
+    def role_of(self, instance: Any) -> InstanceRole | None:
+        wanted = instance.iam_instance_profile
+        if not wanted:
+            return None
+        names = set(wanted.values()) if isinstance(wanted, dict) else {wanted}
+        with self.lock:
+            for profile in self.backend("iam").instance_profiles.values():
+                if {profile.name, profile.arn} & names and profile.roles:
+                    role = profile.roles[0]
+                    return InstanceRole(role.name, role.arn, profile.arn, profile.id)
+        return None
+
+    def assume_role(self, role_arn: str, session: str, seconds: int) -> tuple[str, str, str]:
+        """Temporary credentials of a role: access key id, secret access key, session token."""
+        with self.lock:
+            assumed = self.backend("sts").assume_role(
+                region_name=self.settings.region,
+                role_session_name=session,
+                role_arn=role_arn,
+                policy=None,
+                duration=seconds,
+                external_id=None,
+            )
+            return assumed.access_key_id, assumed.secret_access_key, assumed.session_token

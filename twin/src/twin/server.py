@@ -1,0 +1,148 @@
+"""The twin's process: moto's API and the small servers around it, the control loops, and an orderly end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+# moto reads its settings when it is imported.
+os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+os.environ.setdefault("MOTO_ENABLE_KEYPAIR_VALIDATION", "false")
+
+from dnslib.server import DNSLogger, DNSServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from twin.bodies import haproxy, netns
+from twin.bodies.mail import MailSink
+from twin.bodies.metadata import Metadata
+from twin.bodies.network import Network
+from twin.bodies.podman import Podman
+from twin.control.autoscaling import AutoScaling
+from twin.control.databases import Databases
+from twin.control.functions import Functions
+from twin.control.instances import Instances
+from twin.control.loadbalancers import LoadBalancers
+from twin.region import autoscaling, awslambda, base, ec2, elbv2, operator, rds
+from twin.region.images import ImageCatalog
+from twin.region.region import Region
+from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL_PORT, METADATA_ADDRESS, Settings
+
+log = logging.getLogger(__name__)
+
+EXTENSIONS = (ec2, autoscaling, elbv2, rds, awslambda)
+
+WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class QuietHandler(MotoRequestHandler):
+    """Logs a request at debug level, without the query string."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        log.debug("%s %s %s -> %s", self.address_string(), self.command, self.path.split("?")[0], code)
+
+
+class SilentDNS(DNSLogger):  # type: ignore[misc]  # dnslib has no types
+    def __init__(self) -> None:
+        super().__init__("-request,-reply,-truncated,-error,-recv,-send,-data")
+
+
+class Twin:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.podman = Podman(settings)
+        self.region = Region(settings, self.podman)
+        self.region.network = self.network = Network(settings, self._open_vpc)
+        self._servers: list[Any] = []
+        self._stop = threading.Event()
+        moto = DomainDispatcherApplication(create_backend_app)
+
+        def api(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            for route in self.region.routes:
+                app = route(environ)
+                if app is not None:
+                    return app(environ, start_response)
+            with self.region.lock:
+                return list(moto(environ, start_response))
+
+        self.api: WsgiApp = api
+
+    def start(self) -> None:
+        """Bring everything up; raises OSError with a message a person can act on when an address is taken."""
+        self.settings.state.mkdir(parents=True, exist_ok=True)
+        self.podman.configure()
+        self.clear()  # what a killed twin left behind
+        self.network.open()
+        for extension in EXTENSIONS:
+            extension.install(self.region)
+        catalog = ImageCatalog(self.region, self.settings.state / "images.json")
+        with self.region.records():
+            base.register(self.region)
+            catalog.load()
+            operator.create(self.region)
+        self.mail = MailSink(self.settings.state / "mail")
+        self._serve(self.settings.address, API_PORT, self.api)
+        self._serve(self.settings.address, MAIL_PORT, self.mail)
+        loops = (
+            Instances(self.region, catalog),
+            AutoScaling(self.region),
+            LoadBalancers(self.region),
+            Databases(self.region),
+            Functions(self.region),
+        )
+        for loop in loops:
+            self.region.loops[loop.name] = loop
+            loop.start()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then take everything down."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        self._stop.wait()
+        self.stop()
+
+    def stop(self) -> None:
+        """End the loops, the servers, and every body."""
+        for loop in self.region.loops.values():
+            loop.end()
+        for loop in self.region.loops.values():
+            loop.join(timeout=30)
+        for server in self._servers:
+            server.shutdown() if hasattr(server, "shutdown") else server.stop()
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove every body, network and process of this twin, whoever started it. What the API must find again stays:
+        the images, and their catalog."""
+        haproxy.kill_left_behind(self.settings)
+        for name in self.podman.containers():
+            self.podman.remove(name)
+        self.network.close()
+        shutil.rmtree(self.settings.state / "volumes", ignore_errors=True)
+
+    def _serve(self, address: str, port: int, app: WsgiApp, namespace: str | None = None) -> None:
+        def bind() -> Any:
+            return make_server(address, port, app, threaded=True, request_handler=QuietHandler)
+
+        server = netns.inside(namespace, bind) if namespace else bind()
+        server.daemon_threads = True
+        self._servers.append(server)
+        threading.Thread(target=server.serve_forever, name=f"{address}:{port}", daemon=True).start()
+
+    def _open_vpc(self, vpc_id: str, namespace: str) -> None:
+        """Open in a VPC the services that AWS offers there at link-local addresses."""
+        self._serve(METADATA_ADDRESS, 80, Metadata(self.region, vpc_id), namespace)
+        self._serve(API_ADDRESS, 80, self.api, namespace)
+        self._serve(MAIL_ADDRESS, 80, self.mail, namespace)
+        for tcp in (False, True):
+            server = netns.inside(
+                namespace, lambda tcp=tcp: DNSServer(self.region.names, address=DNS_ADDRESS, tcp=tcp, logger=SilentDNS())
+            )
+            self._servers.append(server)
+            server.start_thread()

@@ -1,0 +1,166 @@
+"""The mail sink, over real HTTP on a loopback port."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from sendgrid import SendGridAPIClient
+from sendgrid.helpers.mail import CustomArg, Mail
+from werkzeug.serving import make_server
+
+from twin.bodies.mail import MailSink
+
+KEY = {"Authorization": "Bearer SG.test"}
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    whole = {
+        "personalizations": [{"to": [{"email": "ada@example.com"}]}],
+        "from": {"email": "no-reply@example.com"},
+        "subject": "Hello",
+        "content": [{"type": "text/plain", "value": "A text"}],
+    }
+    return {name: value for name, value in {**whole, **changes}.items() if value is not None}
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, MailSink(tmp_path), threaded=True)
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+
+
+def post(url: str, content: Any, timeout: float = 5) -> requests.Response:
+    return requests.post(f"{url}/v3/mail/send", json=content, headers=KEY, timeout=timeout)
+
+
+def inbox(url: str, to: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = requests.get(f"{url}/messages", params={"to": to}, timeout=5).json()
+    return found
+
+
+def test_sendgrids_own_client_is_understood(url: str) -> None:
+    mail = Mail("no-reply@example.com", "ada@example.com", "Confirm", "the text", "<b>the html</b>")
+    mail.add_custom_arg(CustomArg("message_id", "0190-abc"))
+    answer = SendGridAPIClient("SG.test", host=url).send(mail)
+    assert answer.status_code == 202
+    assert answer.headers["X-Message-Id"]
+    [found] = inbox(url, "Ada@Example.com")
+    assert found.pop("received_at").endswith("Z")
+    assert found.pop("id").startswith(answer.headers["X-Message-Id"])
+    assert found == {
+        "to": "ada@example.com",
+        "from": "no-reply@example.com",
+        "subject": "Confirm",
+        "text": "the text",
+        "html": "<b>the html</b>",
+        "custom_args": {"message_id": "0190-abc"},
+    }
+
+
+def test_each_recipient_gets_a_mail_of_their_own(url: str) -> None:
+    people = [
+        {"to": [{"email": "a@example.com"}], "cc": [{"email": "b@example.com"}]},
+        {"to": [{"email": "c@example.com"}]},
+    ]
+    assert post(url, message(personalizations=people)).status_code == 202
+    assert [len(inbox(url, f"{who}@example.com")) for who in "abcd"] == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"personalizations": None}, "personalizations"),
+        ({"personalizations": [{}]}, "personalizations.0.to"),
+        ({"personalizations": [{"to": [{"email": "not an address"}]}]}, "personalizations.0.to.0.email"),
+        ({"from": None}, "from.email"),
+        ({"subject": None}, "subject"),
+        ({"content": []}, "content"),
+        ({"content": [{"type": "text/plain", "value": ""}]}, "content.0.value"),
+        ({"custom_args": {"attempt": 1}}, "custom_args"),
+    ],
+)
+def test_bad_input_is_refused_in_sendgrids_shape(url: str, changes: dict[str, Any], field: str) -> None:
+    answer = post(url, message(**changes))
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert requests.get(f"{url}/messages", timeout=5).json() == []
+
+
+def test_what_is_no_json_is_refused(url: str) -> None:
+    json_type = {**KEY, "Content-Type": "application/json"}
+    assert requests.post(f"{url}/v3/mail/send", data="{", headers=json_type, timeout=5).status_code == 400
+    assert requests.post(f"{url}/v3/mail/send", data="{}", headers=KEY, timeout=5).status_code == 415
+
+
+def test_too_large_a_mail_is_refused(url: str) -> None:
+    answer = post(url, message(content=[{"type": "text/plain", "value": "x" * (30 * 1024 * 1024)}]), timeout=30)
+    assert answer.status_code == 413
+
+
+def test_a_send_needs_a_key(url: str) -> None:
+    answer = requests.post(f"{url}/v3/mail/send", json=message(), timeout=5)
+    assert answer.status_code == 401
+    assert "authorization" in answer.json()["errors"][0]["message"]
+
+
+def test_mails_outlive_the_process(tmp_path: Path) -> None:
+    folder = tmp_path / "mail"
+    for count in (1, 2):
+        server = make_server("127.0.0.1", 0, MailSink(folder), threaded=True)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.port}"
+        assert post(url, message()).status_code == 202
+        assert len(inbox(url, "ada@example.com")) == count
+        server.shutdown()
+
+
+def test_pages_escape_what_a_mail_says(url: str) -> None:
+    evil = "<script>alert(1)</script>"
+    text = f"{evil} https://example.com/verify?token=a&b"
+    content = [{"type": "text/plain", "value": text}, {"type": "text/html", "value": evil}]
+    post(url, message(subject=evil, content=content))
+    listing = requests.get(url, timeout=5).text
+    page = requests.get(f"{url}/messages/{inbox(url, 'ada@example.com')[0]['id']}", timeout=5)
+    for shown in (listing, page.text):
+        assert "<script>" not in shown
+        assert "&lt;script&gt;" in shown
+    assert 'href="https://example.com/verify?token=a&amp;b"' in page.text
+    assert 'sandbox="allow-popups allow-popups-to-escape-sandbox"' in page.text
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+
+
+def test_faults_come_and_go_to_order(url: str) -> None:
+    assert requests.put(f"{url}/faults", json={"mode": "fail", "status": 429}, timeout=5).status_code == 200
+    assert post(url, message()).status_code == 429
+    requests.put(f"{url}/faults", json={"mode": "fail", "probability": 0}, timeout=5)
+    assert post(url, message()).status_code == 202
+    requests.put(f"{url}/faults", json={"mode": "reset"}, timeout=5)
+    with pytest.raises(requests.ConnectionError, match="reset by peer"):
+        post(url, message())
+    requests.put(f"{url}/faults", json={"mode": "hang"}, timeout=5)
+    with pytest.raises(requests.ReadTimeout):
+        post(url, message(), timeout=0.5)
+    requests.put(f"{url}/faults", json={"mode": "slow", "seconds": 0.4}, timeout=5)
+    with pytest.raises(requests.ReadTimeout):
+        post(url, message(), timeout=0.2)
+    assert post(url, message()).elapsed.total_seconds() >= 0.4
+    requests.put(f"{url}/faults", json={"mode": "none"}, timeout=5)
+    assert post(url, message()).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "order", [{"mode": "explode"}, {"mode": "fail", "status": 200}, {"mode": "slow", "seconds": -1}, {"speed": 1}, []]
+)
+def test_an_order_that_makes_no_sense_is_refused(url: str, order: Any) -> None:
+    answer = requests.put(f"{url}/faults", json=order, timeout=5)
+    assert answer.status_code == 400
+    assert "such as" in answer.json()["error"]
+    assert requests.get(f"{url}/faults", timeout=5).json()["mode"] == "none"
