@@ -49,7 +49,7 @@ class Stack:
             s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=closed)
         backend = {"bucket": bucket, "key": "evenkeel.tfstate", "region": s3.meta.region_name, "use_lockfile": "true"}
         flags = [f"-backend-config={name}={value}" for name, value in backend.items()]
-        self._run("init", "-input=false", "-reconfigure", "-lockfile=readonly", *flags)
+        self._run("init", "-input=false", "-reconfigure", *flags)
 
     def plan(self) -> None:
         """Show on standard output what an apply would change."""
@@ -87,6 +87,8 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         environment = {**self.target.environment(), "TF_DATA_DIR": str(self.target.state / "terraform"), "TF_IN_AUTOMATION": "1"}
         environment.setdefault("CHECKPOINT_DISABLE", "1")
+        if self.target.local:
+            environment.setdefault("TF_VAR_sendgrid_api_key", "SG.local")  # the mail sink takes any
         if not Path(environment.get("TF_CLI_CONFIG_FILE", "/")).exists():
             environment.pop("TF_CLI_CONFIG_FILE")  # a path to nothing, which Terraform warns about in every run
         mirror = _mirror()

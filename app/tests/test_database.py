@@ -81,9 +81,7 @@ def rotate(secret: str, password: str) -> None:
 
 
 def settings(server: Server, secret: str) -> DatabaseSettings:
-    return DatabaseSettings(
-        region="us-east-1", host="127.0.0.1", port=server.port, sslmode="disable", secret_arn=secret
-    )
+    return DatabaseSettings(region="us-east-1", host="127.0.0.1", port=server.port, sslmode="disable", secret_arn=secret)
 
 
 def test_a_rotated_password_is_read_again_once(server: Server, secret: str) -> None:

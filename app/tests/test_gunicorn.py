@@ -87,9 +87,7 @@ def test_serves_logs_and_stops(served: tuple[str, subprocess.Popen[str]], person
 
 
 def test_wrong_settings_end_the_master_with_78() -> None:
-    done = subprocess.run(
-        COMMAND, env=environment(SIGNUP_PORT="0"), capture_output=True, text=True, timeout=30, check=False
-    )
+    done = subprocess.run(COMMAND, env=environment(SIGNUP_PORT="0"), capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 78
     assert "SIGNUP_TOPIC_ARN is not set" in done.stderr
     assert "SIGNUP_PORT is '0'" in done.stderr

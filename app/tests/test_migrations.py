@@ -46,9 +46,7 @@ def test_upgrades_an_empty_database_and_then_has_nothing_to_do(
     engine.dispose()
 
 
-def test_instances_that_boot_together_upgrade_once(
-    make_database: Callable[[], str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_instances_that_boot_together_upgrade_once(make_database: Callable[[], str], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     url = make_database()
     with ThreadPoolExecutor(4) as pool:

@@ -57,9 +57,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
         time.sleep(0.05)
 
 
-def test_a_signup_is_published_as_committed(
-    client: FlaskClient, database: Engine, queue: Queue, person: dict[str, str]
-) -> None:
+def test_a_signup_is_published_as_committed(client: FlaskClient, database: Engine, queue: Queue, person: dict[str, str]) -> None:
     client.post("/v1/user", json=person)
     assert publish_batch(database, Topic(queue[0], "us-east-1")).published == 1
     assert publish_batch(database, Topic(queue[0], "us-east-1")).published == 0
@@ -188,14 +186,17 @@ def test_the_command_notifies_publishes_and_ends_cleanly_on_sigterm(
         systemd.settimeout(20)
         process = start(migrated_url, queue[0], aws, NOTIFY_SOCKET=str(tmp_path / "notify"))
         try:
-            assert systemd.recv(100) == b"READY=1"
-            assert systemd.recv(100) == b"WATCHDOG=1"
-            threading.Thread(target=lambda: iter(lambda: systemd.recv(100), b"STOPPING=1"), daemon=True)
+            states = [systemd.recv(100), systemd.recv(100)]
+            listener = threading.Thread(target=lambda: states.extend(iter(lambda: systemd.recv(100), b"STOPPING=1")))
+            listener.start()
             put(12)
             wait_for(lambda: all(row.published_at for row in all_rows(database)))
         finally:
             process.send_signal(signal.SIGTERM)
             output, _ = process.communicate(timeout=20)
+            listener.join(20)
+    assert states[0] == b"READY=1"
+    assert set(states[1:]) == {b"WATCHDOG=1"}
     assert process.returncode == 0
     assert len(queue[1]()) == 12
     lines = [json.loads(line) for line in output.splitlines()]

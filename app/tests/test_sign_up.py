@@ -65,9 +65,7 @@ def test_duplicate_answers_like_a_new_one(client: FlaskClient, database: Engine,
     verified = client.post("/v1/user", json=person)
     assert [first.status_code, again.status_code, verified.status_code] == [201, 201, 201]
     assert set(first.json) == set(again.json) == set(verified.json)
-    assert {name: type(value) for name, value in again.json.items()} == {
-        name: type(value) for name, value in first.json.items()
-    }
+    assert {name: type(value) for name, value in again.json.items()} == {name: type(value) for name, value in first.json.items()}
     assert len({first.json["id"], again.json["id"], verified.json["id"]}) == 3
     assert again.json["first_name"] == "Eve"
     assert verified.json["verified"] is False

@@ -1,4 +1,5 @@
-# The local region. Its image, its package and its addresses come with each run.
+# The local region: AWS's API and a SendGrid stand-in answer inside each VPC at link-local addresses.
+# image_id and verifier_package come with each run.
 name                = "evenkeel"
 instance_type       = "t3.small"
 mail_from           = "no-reply@evenkeel.example"
@@ -17,3 +18,6 @@ database = {
   multi_az              = false
   backup_retention_days = 1
 }
+
+sendgrid_host = "http://169.254.171.2"
+environment   = { AWS_ENDPOINT_URL = "http://169.254.171.1" }

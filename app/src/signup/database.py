@@ -33,9 +33,7 @@ CONNECT_ARGS = {
 }
 
 
-def make_engine(
-    settings: DatabaseSettings, application: str, statement_timeout_ms: int = 5000, pool_size: int = 4
-) -> Engine:
+def make_engine(settings: DatabaseSettings, application: str, statement_timeout_ms: int = 5000, pool_size: int = 4) -> Engine:
     """An engine with a pool of at most twice `pool_size` connections; waits 2 s for a free one.
 
     Make it after a fork: connections must not be shared between processes. Values bound to statements are left out
@@ -75,15 +73,11 @@ def _use_secret(engine: Engine, source: DatabaseCredentials) -> None:
     def connect(dialect: Dialect, _record: Any, arguments: list[Any], parameters: dict[str, Any]) -> Any:
         credentials = source.get()
         try:
-            return dialect.connect(
-                *arguments, **{**parameters, "user": credentials.username, "password": credentials.password}
-            )
+            return dialect.connect(*arguments, **{**parameters, "user": credentials.username, "password": credentials.password})
         except psycopg2.OperationalError as error:
             # libpq gives no SQLSTATE for a refused login (28P01), only PostgreSQL's text.
             if "authentication failed" not in str(error):
                 raise
         # The secret was rotated since it was read. A second refusal is final.
         credentials = source.get(stale=credentials)
-        return dialect.connect(
-            *arguments, **{**parameters, "user": credentials.username, "password": credentials.password}
-        )
+        return dialect.connect(*arguments, **{**parameters, "user": credentials.username, "password": credentials.password})

@@ -29,14 +29,14 @@ from twin.control.databases import Databases
 from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
-from twin.region import autoscaling, awslambda, base, ec2, elbv2, operator, rds
+from twin.region import autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups
 from twin.region.images import ImageCatalog
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL_PORT, METADATA_ADDRESS, Settings
 
 log = logging.getLogger(__name__)
 
-EXTENSIONS = (ec2, autoscaling, elbv2, rds, awslambda)
+EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda)
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -58,8 +58,9 @@ class Twin:
         self.settings = settings
         self.podman = Podman(settings)
         self.region = Region(settings, self.podman)
-        self.region.network = self.network = Network(settings, self._open_vpc)
+        self.region.network = self.network = Network(settings, self._open_vpc, self._close_vpc)
         self._servers: list[Any] = []
+        self._vpc_servers: dict[str, list[Any]] = {}
         self._stop = threading.Event()
         moto = DomainDispatcherApplication(create_backend_app)
 
@@ -113,8 +114,9 @@ class Twin:
             loop.end()
         for loop in self.region.loops.values():
             loop.join(timeout=30)
-        for server in self._servers:
-            server.shutdown() if hasattr(server, "shutdown") else server.stop()
+        for vpc_id in list(self._vpc_servers):
+            self._close_vpc(vpc_id)
+        _shut(self._servers)
         self.clear()
 
     def clear(self) -> None:
@@ -125,24 +127,40 @@ class Twin:
             self.podman.remove(name)
         self.network.close()
         shutil.rmtree(self.settings.state / "volumes", ignore_errors=True)
+        self.podman.leave()
 
-    def _serve(self, address: str, port: int, app: WsgiApp, namespace: str | None = None) -> None:
-        def bind() -> Any:
-            return make_server(address, port, app, threaded=True, request_handler=QuietHandler)
-
-        server = netns.inside(namespace, bind) if namespace else bind()
-        server.daemon_threads = True
-        self._servers.append(server)
-        threading.Thread(target=server.serve_forever, name=f"{address}:{port}", daemon=True).start()
+    def _serve(self, address: str, port: int, app: WsgiApp) -> None:
+        self._servers.append(_serving(make_server(address, port, app, threaded=True, request_handler=QuietHandler)))
 
     def _open_vpc(self, vpc_id: str, namespace: str) -> None:
         """Open in a VPC the services that AWS offers there at link-local addresses."""
-        self._serve(METADATA_ADDRESS, 80, Metadata(self.region, vpc_id), namespace)
-        self._serve(API_ADDRESS, 80, self.api, namespace)
-        self._serve(MAIL_ADDRESS, 80, self.mail, namespace)
-        for tcp in (False, True):
-            server = netns.inside(
-                namespace, lambda tcp=tcp: DNSServer(self.region.names, address=DNS_ADDRESS, tcp=tcp, logger=SilentDNS())
-            )
-            self._servers.append(server)
-            server.start_thread()
+        apps: dict[str, WsgiApp] = {
+            METADATA_ADDRESS: Metadata(self.region, vpc_id),
+            API_ADDRESS: self.api,
+            MAIL_ADDRESS: self.mail,
+        }
+
+        def bind() -> list[Any]:
+            web = [make_server(address, 80, app, threaded=True, request_handler=QuietHandler) for address, app in apps.items()]
+            names = [
+                DNSServer(self.region.names, address=DNS_ADDRESS, tcp=tcp, logger=SilentDNS()).server for tcp in (False, True)
+            ]
+            return [*web, *names]
+
+        self._vpc_servers[vpc_id] = [_serving(server) for server in netns.inside(namespace, bind)]
+
+    def _close_vpc(self, vpc_id: str) -> None:
+        _shut(self._vpc_servers.pop(vpc_id, []))
+
+
+def _serving(server: Any) -> Any:
+    """Start a socketserver in a thread of its own, and return it."""
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name=str(server.server_address), daemon=True).start()
+    return server
+
+
+def _shut(servers: list[Any]) -> None:
+    for server in servers:
+        server.shutdown()
+        server.server_close()

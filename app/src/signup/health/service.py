@@ -24,8 +24,7 @@ def check(services: Services) -> str:
         raise NotReady("The database can't be reached.") from error
     if revision is None or not is_current(revision):
         raise NotReady(
-            f"The database's schema is at {revision or 'nothing'}, this release needs {needed_revision()}: "
-            "run signup-migrate."
+            f"The database's schema is at {revision or 'nothing'}, this release needs {needed_revision()}: run signup-migrate."
         )
     if not services.latch.is_set():
         services.latch.set()

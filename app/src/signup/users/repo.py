@@ -41,9 +41,7 @@ def find_by_email(connection: Connection, email: str) -> tuple[User, str] | None
     return None if row is None else (_user(row), row.password_hash)
 
 
-def insert_registration(
-    connection: Connection, message_id: UUID, user_id: UUID, given: User, password_hash: str
-) -> None:
+def insert_registration(connection: Connection, message_id: UUID, user_id: UUID, given: User, password_hash: str) -> None:
     """Keep what a repeated sign-up asked for, to be put in force when the mail of that message is confirmed."""
     connection.execute(
         insert(registrations).values(
@@ -81,9 +79,7 @@ def mark_verified(connection: Connection, user_id: UUID, message_id: UUID, now: 
 
 def insert_audit(connection: Connection, event: str, user_id: UUID, occurred_at: datetime, request_id: str) -> None:
     """Record an event in the same transaction as its cause."""
-    connection.execute(
-        insert(audit).values(event=event, user_id=user_id, occurred_at=occurred_at, request_id=request_id)
-    )
+    connection.execute(insert(audit).values(event=event, user_id=user_id, occurred_at=occurred_at, request_id=request_id))
 
 
 def _user(row: Row[Any]) -> User:

@@ -69,14 +69,16 @@ class HAProxy:
             self.stop()
             return
         text = wanted.render(str(self._states))
+        if self.running:
+            self._drain(wanted)
+        else:
+            self._draining.clear()
         if text == self._rejected:
             return
         if not self.running:
-            self._draining.clear()
             self._write(text, wanted)
             self._start()
         elif text != self._text:
-            self._drain(wanted)
             self._write(text, wanted)
             self._reload(text)
         self._text, self.served = text, wanted
@@ -207,7 +209,7 @@ class HAProxy:
     def _tell(self, command: str, former: bool = False) -> None:
         answer = self._command(command).strip()
         # A former worker may end, or lack the server, while it is told; the current one must obey.
-        if answer and not former and "changed from CLI" not in answer:
+        if answer and not former:
             raise HAProxyError(f"{command}: {answer}")
 
     def _command(self, command: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # How an Application Load Balancer answers for itself.
 _ERRORS = {
@@ -120,7 +120,7 @@ class Frontend:
 @dataclass(frozen=True)
 class Configuration:
     frontends: tuple[Frontend, ...] = ()
-    backends: tuple[Backend, ...] = field(default=())
+    backends: tuple[Backend, ...] = ()
 
     def render(self, state_file: str) -> str:
         lines = [*_head(state_file)]
@@ -135,10 +135,7 @@ def quote(text: str) -> str:
     """One word of configuration, whatever is in it. Raises ValueError for NUL, which HAProxy can't carry."""
     if "\0" in text:
         raise ValueError("a NUL character can't be configured")
-    return "".join(
-        character if re.fullmatch(r"[A-Za-z0-9_./:=,@+-]", character) else "".join(f"\\x{byte:02x}" for byte in character.encode())
-        for character in text
-    )
+    return re.sub(r"[^A-Za-z0-9_./:=,@+-]", lambda found: "".join(f"\\x{byte:02x}" for byte in found.group().encode()), text)
 
 
 def _head(state_file: str) -> Iterator[str]:
@@ -170,7 +167,8 @@ def _head(state_file: str) -> Iterator[str]:
     yield "    timeout client 60s"
     yield "    timeout server 60s"
     for status, words in _ERRORS.items():
-        page = f"<html>\r\n<head><title>{words}</title></head>\r\n<body>\r\n<center><h1>{words}</h1></center>\r\n</body>\r\n</html>\r\n"
+        body = f"<body>\r\n<center><h1>{words}</h1></center>\r\n</body>"
+        page = f"<html>\r\n<head><title>{words}</title></head>\r\n{body}\r\n</html>\r\n"
         yield f"    http-error status {status} content-type text/html string {quote(page)} hdr Server awselb/2.0"
 
 
@@ -192,7 +190,8 @@ def _frontend(frontend: Frontend, fail_open: set[str]) -> Iterator[str]:
         chosen = f"{{ var(txn.rule) -m int {number} }}"
         action = rule.action
         if isinstance(action, FixedResponse):
-            content = f" content-type {quote(action.content_type or 'text/plain')} string {quote(action.body)}" if action.body else ""
+            kind = quote(action.content_type or "text/plain")
+            content = f" content-type {kind} string {quote(action.body)}" if action.body else ""
             yield f"    http-request return status {action.status}{content} hdr Server awselb/2.0 if {chosen}"
         elif isinstance(action, Redirect):
             for location, condition in _locations(action):
@@ -287,10 +286,9 @@ def _backend(backend: Backend) -> Iterator[str]:
     yield f"    timeout check {check.timeout}s"
     check_tls = " check-ssl verify none" if check.tls else ""
     port = f" port {check.port}" if check.port else ""
+    times = f"inter {check.interval}s rise {check.healthy} fall {check.unhealthy}"
     for server in backend.servers:
-        yield (
-            f"    server {_server(server)} check inter {check.interval}s rise {check.healthy} fall {check.unhealthy}{port}{check_tls}"
-        )
+        yield f"    server {_server(server)} check {times}{port}{check_tls}"
     yield f"backend {backend.name}"
     yield f"    timeout server {backend.idle_timeout}s"
     for server in backend.servers:

@@ -24,11 +24,12 @@ _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 
 class Network:
-    """All of a twin's networks. `on_vpc(namespace)` is called once for each new VPC, to open its listeners."""
+    """All of a twin's networks. `on_vpc(vpc_id, namespace)` opens a new VPC's listeners, `off_vpc(vpc_id)` closes them."""
 
-    def __init__(self, settings: Settings, on_vpc: Callable[[str, str], None]) -> None:
+    def __init__(self, settings: Settings, on_vpc: Callable[[str, str], None], off_vpc: Callable[[str], None]) -> None:
         self.settings = settings
         self.on_vpc = on_vpc
+        self.off_vpc = off_vpc
         self.table = f"twin_{settings.slot}"
         self._lock = threading.RLock()
         self._links: dict[str, int] = {}
@@ -108,6 +109,20 @@ class Network:
             self._links[vpc_id] = number
         self.on_vpc(vpc_id, name)
         return name
+
+    def remove_vpc(self, vpc_id: str) -> None:
+        """Remove the VPC's namespace with all that is in it."""
+        with self._lock:
+            if vpc_id in self._links:
+                self.off_vpc(vpc_id)
+                netns.delete(self.namespace(vpc_id))
+                del self._links[vpc_id]
+
+    def remove_subnet(self, vpc_id: str, subnet_id: str) -> None:
+        with self._lock:
+            if subnet_id in self._bridges:
+                netns.ip(f"link delete br-{subnet_id[-8:]}", self.namespace(vpc_id))
+                self._bridges.discard(subnet_id)
 
     def ensure_subnet(self, vpc_id: str, subnet_id: str, cidr: str) -> str:
         """Make the subnet's bridge unless it is there; returns the bridge's name."""

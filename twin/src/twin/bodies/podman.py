@@ -96,6 +96,11 @@ class Podman:
         """Names of this twin's containers, running or not."""
         return self.run("ps", "--all", f"--filter=label={LABEL}={self.settings.name}", "--format={{.Names}}").split()
 
+    def leave(self) -> None:
+        """Remove podman's volatile folder, unless another twin has containers in the same store."""
+        if self.settings.runroot.exists() and not self.run("ps", "--all", "--quiet"):
+            shutil.rmtree(self.settings.runroot, ignore_errors=True)
+
     def image_exists(self, image: str) -> bool:
         return bool(self.run("images", "--quiet", "--filter", f"reference={image}"))
 

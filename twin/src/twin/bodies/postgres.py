@@ -17,6 +17,7 @@ import secrets
 import shutil
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ RESERVED = re.compile(r"listen_addresses|port|ssl|ssl_.*_file|.*_directory|.*_di
 CANNOT_CONNECT_NOW = b"57P03"
 TLS = "/var/lib/postgresql/tls"
 SETTINGS = "/var/lib/postgresql/settings"
+SOCKETS = "/tmp"
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,17 @@ def start(podman: Podman, server: Server, netns: Path | None = None) -> int:
         f"--volume={server.volume / folder}:{path}:{mode}"
         for folder, path, mode in (("data", DATA, "rw"), ("tls", TLS, "ro"), ("settings", SETTINGS, "ro"))
     ]
-    options = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--shm-size=256m", "--stop-signal=SIGINT")
-    folders = ("--tmpfs=/run/postgresql:mode=1777", "--tmpfs=/tmp:mode=1777")
-    namespace = netns or Path(f"/proc/{os.getpid()}/ns/net")
+    options = (
+        "--read-only",
+        "--cap-drop=all",
+        "--security-opt=no-new-privileges",
+        "--shm-size=256m",
+        "--stop-signal=SIGINT",
+        "--tmpfs=/tmp",
+    )
+    namespace = netns or Path("/proc/self/ns/net")
     command = (f"{PROGRAMS}/postgres", "-D", DATA, "-c", f"config_file={SETTINGS}/postgresql.conf")
-    return podman.start(server.name, IMAGE, *command, netns=namespace, options=(*options, *folders, *volumes))
+    return podman.start(server.name, IMAGE, *command, netns=namespace, options=(*options, *volumes))
 
 
 def reload(podman: Podman, server: Server) -> None:
@@ -121,7 +129,15 @@ def wait_ready(podman: Podman, server: Server, netns: Path | None = None, second
 
 def last_words(podman: Podman, server: Server) -> str:
     """The last error in the server's log."""
-    lines = podman.run("logs", "--tail=50", server.name, check=False).splitlines()
+    done = subprocess.run(
+        podman.command("logs", "--tail=50", server.name),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **podman.environment},
+        check=False,
+    )
+    lines = done.stdout.splitlines()
     errors = [line for line in lines if "FATAL" in line or "ERROR" in line or "PANIC" in line]
     return (errors or lines or ["no reason given"])[-1]
 
@@ -192,7 +208,7 @@ def _configure(server: Server) -> None:
         "ssl_key_file": f"{TLS}/server.key",
         "hba_file": f"{SETTINGS}/pg_hba.conf",
         "ident_file": f"{SETTINGS}/pg_ident.conf",
-        "unix_socket_directories": "/run/postgresql",
+        "unix_socket_directories": SOCKETS,
     }
     lines = [f"{name} = '" + value.replace("\\", "\\\\").replace("'", "''") + "'" for name, value in settings.items()]
     kind = "hostssl" if force_tls else "host"
@@ -217,5 +233,12 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def _psql(podman: Podman, server: Server, statement: str) -> None:
-    command = ("psql", "--no-psqlrc", "--quiet", f"--username={SUPERUSER}", f"--port={server.port}", "--host=/run/postgresql")
+    command = (
+        "psql",
+        "--no-psqlrc",
+        "--quiet",
+        f"--username={SUPERUSER}",
+        f"--port={server.port}",
+        f"--host={SOCKETS}",
+    )
     podman.run("exec", "--interactive", server.name, *command, "--set=ON_ERROR_STOP=1", "postgres", stdin=statement)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from moto.core.types import Base64EncodedString
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
-from moto.ec2.models import amis, elastic_ip_addresses, elastic_network_interfaces, instances
-from moto.ec2.models import launch_templates as templates
-from moto.ec2.utils import parse_user_data
+from moto.ec2.models import amis, elastic_ip_addresses, elastic_network_interfaces, instances, subnets, vpcs
 
 from twin.region.patch import replace, wrap
 from twin.region.region import Region
@@ -38,16 +35,10 @@ def install(region: Region) -> None:
     _install_states(region)
     _install_images(region)
     _install_addresses(region)
+    _install_networks(region)
 
 
 def _install_launch(region: Region) -> None:
-    def user_data(self: Any) -> Base64EncodedString | None:
-        """CreateLaunchTemplateVersion leaves a plain string where moto's own property expects a decoded one."""
-        data = self.data.get("UserData")
-        return data if data is None or isinstance(data, Base64EncodedString) else parse_user_data(data)
-
-    templates.LaunchTemplateVersion.user_data = property(user_data)  # type: ignore[assignment, method-assign]
-
     @wrap(instances.InstanceBackend, "run_instances")
     def run_instances(original: Any, self: Any, image_id: str, count: int, user_data: Any, groups: Any, **options: Any) -> Any:
         if options.get("launch_template"):
@@ -149,3 +140,20 @@ def _install_addresses(region: Region) -> None:
     for module in (elastic_network_interfaces, elastic_ip_addresses):
         name = "random_public_ip" if hasattr(module, "random_public_ip") else "random_ip"
         replace(module, name)(region.allocate_public_address)
+
+
+def _install_networks(region: Region) -> None:
+    """A VPC's or subnet's body comes with its first use and goes with its record."""
+
+    @wrap(vpcs.VPCBackend, "delete_vpc")
+    def delete_vpc(original: Any, self: Any, vpc_id: str) -> Any:
+        result = original(self, vpc_id)
+        region.network.remove_vpc(vpc_id)
+        return result
+
+    @wrap(subnets.SubnetBackend, "delete_subnet")
+    def delete_subnet(original: Any, self: Any, subnet_id: str) -> Any:
+        vpc_id = self.get_subnet(subnet_id).vpc_id
+        result = original(self, subnet_id)
+        region.network.remove_subnet(vpc_id, subnet_id)
+        return result

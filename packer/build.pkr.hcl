@@ -1,0 +1,69 @@
+packer {
+  required_version = ">= 1.6.6"
+}
+
+locals {
+  ansible_env_vars = [
+    "ANSIBLE_CONFIG=${abspath("${path.root}/../ansible.cfg")}",
+    # The builder is minutes old: nobody knows its host key, and none of its is worth remembering.
+    "ANSIBLE_HOST_KEY_CHECKING=False",
+    "ANSIBLE_SSH_COMMON_ARGS=-o UserKnownHostsFile=/dev/null",
+    "ANSIBLE_NOCOLOR=True",
+  ]
+}
+
+build {
+  sources = ["source.amazon-ebs.image"]
+
+  # 2: done, with warnings.
+  provisioner "shell" {
+    inline           = ["cloud-init status --wait >/dev/null"]
+    valid_exit_codes = [0, 2]
+  }
+
+  provisioner "ansible" {
+    playbook_file    = "${path.root}/../playbooks/image.yml"
+    user             = "admin"
+    use_proxy        = false
+    ansible_env_vars = local.ansible_env_vars
+    extra_arguments = [
+      "--extra-vars", "signup_version=${var.service_version}",
+      "--extra-vars", "signup_wheelhouse=${abspath(var.wheelhouse)}",
+    ]
+  }
+
+  # An image that does not survive its own reboot is none. The sleep ends with the connection, so that what comes next
+  # meets the machine after its boot.
+  provisioner "shell" {
+    inline            = ["sudo systemctl reboot && sleep 120"]
+    expect_disconnect = true
+  }
+
+  provisioner "shell" {
+    inline              = ["systemctl is-system-running --wait"]
+    start_retry_timeout = "5m"
+  }
+
+  provisioner "ansible" {
+    playbook_file    = "${path.root}/../playbooks/image_cleanup.yml"
+    user             = "admin"
+    use_proxy        = false
+    ansible_env_vars = local.ansible_env_vars
+    extra_arguments = [
+      "--extra-vars", "signup_version=${var.service_version}",
+      "--extra-vars", "image_cleanup_confirmed=true",
+    ]
+  }
+
+  post-processor "manifest" {
+    output     = var.manifest_path
+    strip_path = true
+    custom_data = {
+      name            = local.image
+      region          = var.region
+      commit          = var.commit
+      service_version = var.service_version
+      inputs_digest   = var.inputs_digest
+    }
+  }
+}

@@ -1,0 +1,3 @@
+region        = "us-east-1"
+instance_type = "t3.small"
+ec2_endpoint  = "http://127.0.0.1:5000"
