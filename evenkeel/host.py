@@ -129,8 +129,8 @@ def make_venv() -> None:
     python, uv = str(VENV / "bin" / "python"), str(VENV / "bin" / "uv")
     steps = (
         [sys.executable, "-m", "venv", str(VENV)],
-        [python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(installer)],
-        [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "--requirement", str(lock)],
+        [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--require-hashes", "--requirement", str(installer)],
+        [uv, "pip", "install", "--quiet", "--no-cache", "--python", python, "--require-hashes", "--requirement", str(lock)],
     )
     with LOG.open("a") as log:
         for step in steps:

@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from evenkeel import packages
-from evenkeel.host import ROOT
+from evenkeel.host import ROOT, VENV
 from evenkeel.steps import Failure
 from evenkeel.target import Target
 
@@ -56,16 +57,15 @@ def bake(target: Target, note: Callable[[str], None]) -> str:
 
 
 def _run(command: list[str], target: Target, log: Path, note: Callable[[str], None]) -> None:
-    environment = {
-        **target.environment(),
-        "PACKER_LOG": "0",
-        "CHECKPOINT_DISABLE": "1",
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-    }
+    environment = {**target.environment(), "CHECKPOINT_DISABLE": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    if target.local:
+        environment["AWS_POLL_DELAY_SECONDS"] = "2"  # instead of 15: states change fast here
     # Packer finds Ansible on the PATH: it must be the locked one.
-    environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:/usr/bin:{environment['PATH']}"
-    reason = ""
-    with open(log, "w") as output:
+    environment["PATH"] = f"{VENV / 'bin'}:/usr/bin:{environment['PATH']}"
+    reason = _Reason()
+    # Whatever Packer and Ansible leave beside their results goes with this folder, whose path is short enough for sockets.
+    with tempfile.TemporaryDirectory(prefix="evenkeel-") as scratch, log.open("w") as output:
+        environment |= dict.fromkeys(("ANSIBLE_HOME", "PACKER_CACHE_DIR", "PACKER_CONFIG_DIR", "TMPDIR"), scratch)
         process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -78,19 +78,42 @@ def _run(command: list[str], target: Target, log: Path, note: Callable[[str], No
         try:
             for line in process.stdout or ():
                 output.write(line)
-                if task := re.search(r"TASK \[(.+?)\]", line):
-                    note(task[1])
-                elif stage := re.search(r"==> [\w.-]+: (.+)", line):
-                    note(stage[1][:70])
-                if re.search(r"fatal:|FAILED|Error|error:|errors", line) and not reason:
-                    reason = line.strip()[:400]
+                reason.read(line)
+                if reason.doing:
+                    note(reason.doing)
             status = process.wait()
         except BaseException:
             process.terminate()  # Packer removes its instance, key and security group
             process.wait()
             raise
     if status:
-        raise Failure(f"the bake failed: {reason or 'no reason given'} (whole log: {log})")
+        raise Failure(f"the bake failed: {reason} (whole log: {log.relative_to(ROOT)})")
+
+
+class _Reason:
+    """Follows Packer's and Ansible's output: what is being done, and what went wrong first."""
+
+    def __init__(self) -> None:
+        self.doing = ""
+        self._failed_task = ""
+        self._words: list[str] = []
+
+    def read(self, line: str) -> None:
+        text = re.sub(r"^(==> )?[\w.-]+: ", "", line.rstrip())
+        if task := re.search(r"TASK \[(.+?)\]", text):
+            self.doing = task[1]
+        elif line.startswith("==> "):
+            self.doing = text[:70]
+        if "fatal: [" in text and not self._failed_task:
+            self._failed_task = self.doing
+        elif self._failed_task and not self._words and (found := re.match(r"\s*\"?msg\"?: (.+)", text)):
+            self._words.append(found[1].strip("'\""))
+        elif not self._failed_task and not self._words and re.search(r"\b[Ee]rrors?\b", text):
+            self._words.append(text.strip())
+
+    def __str__(self) -> str:
+        words = " ".join(self._words)[:400] or "no reason given"
+        return f"{self._failed_task}: {words}" if self._failed_task else words
 
 
 def _commit() -> str:

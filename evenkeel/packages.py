@@ -79,7 +79,7 @@ def verifier() -> Path:
     shutil.rmtree(tree / "bin", ignore_errors=True)
     for record in tree.glob("*.dist-info/RECORD"):
         record.unlink()  # lists the scripts that were removed
-    new = VERIFIER.with_suffix(".new")
+    new = VERIFIER.with_suffix(".zip.new")
     with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for file in sorted(path for path in tree.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
             entry = zipfile.ZipInfo(str(file.relative_to(tree)), EPOCH)
@@ -93,7 +93,17 @@ def verifier() -> Path:
 
 
 def _pip(action: str, *arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", action, "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        action,
+        "--quiet",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--no-input",
+        *arguments,
+    ]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         reasons = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()[-1:]

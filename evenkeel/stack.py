@@ -137,6 +137,17 @@ class Stack:
         if status:
             raise Failure(f"terraform {arguments[0]}: {failure or _reason(error)} (whole log: {self.log})")
 
+    def _runs(self) -> bool:
+        """Whether a Terraform with this stack's data folder runs: then the lock is its own."""
+        mark = f"TF_DATA_DIR={self._environment()['TF_DATA_DIR']}".encode()
+        for process in Path("/proc").iterdir():
+            try:
+                if process.name.isdigit() and mark in (process / "environ").read_bytes().split(b"\0"):
+                    return True
+            except OSError:
+                continue
+        return False
+
     def _unlock(self) -> None:
         """Release a lock on the local region's state that a killed Terraform left. On AWS that is a person's decision."""
         if self.target.local is None:
@@ -147,20 +158,8 @@ class Stack:
             s3.head_object(Bucket=self.bucket, Key=key)
         except ClientError:
             return
-        if not _terraform_runs():
+        if not self._runs():
             s3.delete_object(Bucket=self.bucket, Key=key)
-
-
-def _terraform_runs() -> bool:
-    """Whether any Terraform runs on this machine with this endpoint: then the lock is its own."""
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                if (process / "cmdline").read_bytes().split(b"\0")[0].endswith(b"terraform"):
-                    return True
-            except OSError:
-                continue
-    return False
 
 
 def _mirror() -> Path | None:

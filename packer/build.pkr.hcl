@@ -40,7 +40,7 @@ build {
   }
 
   provisioner "shell" {
-    inline              = ["systemctl is-system-running --wait"]
+    inline              = ["systemctl is-system-running --wait || { systemctl list-units --failed --no-legend; exit 1; }"]
     start_retry_timeout = "5m"
   }
 

@@ -35,8 +35,10 @@ source "amazon-ebs" "image" {
   shutdown_behavior = "terminate"
 
   launch_block_device_mappings {
-    device_name           = "/dev/xvda"
-    volume_type           = "gp3"
+    device_name = "/dev/xvda"
+    volume_type = "gp3"
+    # gp3's own baseline; Packer 1.6.6 wants it said.
+    iops                  = 3000
     throughput            = 125
     volume_size           = var.volume_size
     encrypted             = true

@@ -81,19 +81,24 @@ def database(migrated_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def aws() -> Iterator[str]:
-    """The address of an AWS API on loopback; boto3 finds it by its environment."""
+def aws_server() -> Iterator[str]:
+    """The address of an AWS API on loopback."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.delenv("AWS_PROFILE", raising=False)
-        yield f"http://{host}:{port}"
+    yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture
+def aws(aws_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The AWS API's address, which boto3 finds in the environment for the length of the test."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return aws_server
 
 
 @pytest.fixture
@@ -197,6 +202,7 @@ class Gate:
         self._target = (host, port)
         with closing(socket.create_server(("127.0.0.1", 0))) as probe:
             self.port: int = probe.getsockname()[1]
+        self._silent = False
         self._listener: socket.socket | None = None
         self._open: list[socket.socket] = []
 
@@ -204,6 +210,12 @@ class Gate:
         """Let connections through."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def hang(self) -> None:
+        """Cut connections, and from now on accept new ones without ever answering."""
+        self.shut()
+        self._silent = True
+        self.open()
 
     def shut(self) -> None:
         """Refuse new connections and cut those there are."""
@@ -218,6 +230,9 @@ class Gate:
         with suppress(OSError):
             while True:
                 near, _ = listener.accept()
+                if self._silent:
+                    self._open.append(near)
+                    continue
                 far = socket.create_connection(self._target)
                 self._open += [near, far]
                 for source, sink in ((near, far), (far, near)):

@@ -20,8 +20,8 @@ def verified(client: FlaskClient, database: Engine, person: dict[str, str]) -> d
 def test_a_verified_user_reads_their_account(client: FlaskClient, verified: dict[str, str]) -> None:
     response = client.get("/v1/user/self", auth=("ADA@example.com", verified["password"]))
     assert response.status_code == 200
-    assert response.json["email"] == "ada@example.com"
-    assert response.json["verified"] is True
+    assert response.get_json()["email"] == "ada@example.com"
+    assert response.get_json()["verified"] is True
     assert "password" not in response.text
 
 

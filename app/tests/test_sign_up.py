@@ -22,11 +22,11 @@ SCHEMA = Path(__file__).parents[2] / "verifier/src/verifier/message.schema.json"
 def test_answers_with_the_user_and_never_the_password(client: FlaskClient, person: dict[str, str]) -> None:
     response = client.post("/v1/user", json=person)
     assert response.status_code == 201
-    assert set(response.json) == {
+    assert set(response.get_json()) == {
         "id", "first_name", "last_name", "email", "account_created", "account_updated", "verified",
     }  # fmt: skip
-    assert UUID(response.json["id"]).version == 7
-    assert response.json["verified"] is False
+    assert UUID(response.get_json()["id"]).version == 7
+    assert response.get_json()["verified"] is False
     assert person["password"] not in response.text
 
 
@@ -37,7 +37,7 @@ def test_commits_user_outbox_and_audit_together(client: FlaskClient, database: E
         user = connection.execute(select(users)).one()
         message = connection.execute(select(outbox)).one()
         event = connection.execute(select(audit)).one()
-    assert str(user.id) == response.json["id"]
+    assert str(user.id) == response.get_json()["id"]
     assert user.email == "ada@example.com"
     parameters = extract_parameters(user.password_hash)
     assert (parameters.type.name, parameters.memory_cost, parameters.time_cost, parameters.parallelism) == (
@@ -64,11 +64,13 @@ def test_duplicate_answers_like_a_new_one(client: FlaskClient, database: Engine,
         mails_before = len(connection.execute(select(outbox)).all())
     verified = client.post("/v1/user", json=person)
     assert [first.status_code, again.status_code, verified.status_code] == [201, 201, 201]
-    assert set(first.json) == set(again.json) == set(verified.json)
-    assert {name: type(value) for name, value in again.json.items()} == {name: type(value) for name, value in first.json.items()}
-    assert len({first.json["id"], again.json["id"], verified.json["id"]}) == 3
-    assert again.json["first_name"] == "Eve"
-    assert verified.json["verified"] is False
+    assert set(first.get_json()) == set(again.get_json()) == set(verified.get_json())
+    assert {name: type(value) for name, value in again.get_json().items()} == {
+        name: type(value) for name, value in first.get_json().items()
+    }
+    assert len({first.get_json()["id"], again.get_json()["id"], verified.get_json()["id"]}) == 3
+    assert again.get_json()["first_name"] == "Eve"
+    assert verified.get_json()["verified"] is False
     with database.connect() as connection:
         user = connection.execute(select(users)).one()
         messages = connection.execute(select(outbox)).all()
@@ -94,7 +96,7 @@ def test_concurrent_duplicates_make_one_user(app: Flask, database: Engine, perso
 def test_unicode_is_kept(client: FlaskClient, database: Engine, person: dict[str, str]) -> None:
     response = client.post("/v1/user", json={**person, "first_name": " Zoë 🚢 ", "password": "🚢" * 15})
     assert response.status_code == 201
-    assert response.json["first_name"] == "Zoë 🚢"
+    assert response.get_json()["first_name"] == "Zoë 🚢"
     with database.connect() as connection:
         assert connection.execute(select(users.c.first_name)).scalar_one() == "Zoë 🚢"
 

@@ -69,19 +69,25 @@ def sendgrid() -> Iterator[SendGrid]:
 
 
 @pytest.fixture(scope="session")
-def aws() -> Iterator[str]:
-    """The address of an AWS API on loopback; boto3 finds it by its environment."""
+def aws_server() -> Iterator[str]:
+    """The address of an AWS API on loopback."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_DEFAULT_REGION", REGION)
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        yield f"http://{host}:{port}"
+    yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture
+def aws(aws_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The AWS API's address, which boto3 finds in the environment for the length of the test."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    return aws_server
 
 
 @pytest.fixture
@@ -102,7 +108,7 @@ def table(aws: str) -> Iterator[str]:
 @pytest.fixture
 def items(table: str) -> Callable[[], list[dict[str, Any]]]:
     """A function that returns all items of the token table."""
-    return lambda: boto3.client("dynamodb", region_name=REGION).scan(TableName=table)["Items"]  # type: ignore[return-value]
+    return lambda: boto3.client("dynamodb", region_name=REGION).scan(TableName=table)["Items"]
 
 
 @pytest.fixture

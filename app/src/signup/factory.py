@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
-from signup import problems, request_id
+from signup import overload, problems, request_id
 from signup.clients.tokens import TokenTable
 from signup.database import make_engine
 from signup.health.latch import Latch
@@ -58,6 +58,7 @@ def create_app(settings: Settings, latch: Latch | None = None) -> Flask:
     )
     request_id.init_app(app)
     problems.init_app(app)
+    overload.init_app(app, settings.threads)
     pages.init_app(app)
     for blueprint in (health, users, verification, web):
         app.register_blueprint(blueprint)

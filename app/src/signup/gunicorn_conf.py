@@ -15,7 +15,7 @@ _settings = load_or_exit(load_settings)
 bind = f"0.0.0.0:{_settings.port}"
 worker_class = "gthread"
 workers = _settings.workers
-threads = 8
+threads = _settings.threads
 # Above the load balancer's idle timeout (60 s), so that it never reuses a connection as it is being closed here.
 keepalive = 75
 timeout = 30

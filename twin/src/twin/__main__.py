@@ -53,15 +53,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def prepare(settings: Settings) -> int:
     """Make what the store lacks of the bodies' images; a second call finds them and is quick."""
-    from twin.bodies import debian, function, postgres
+    from twin.bodies import debian, lambda_runtime, postgres_image
     from twin.bodies.podman import Podman, PodmanError
 
     settings.state.mkdir(parents=True, exist_ok=True)
     podman = Podman(settings)
     try:
         debian.build(podman, settings.state / "debian.log")
-        postgres.build(podman, settings.state / "postgres.log")
-        function.build(podman, settings.state / "lambda.log")
+        postgres_image.build(podman)
+        lambda_runtime.build(podman)
     except (PodmanError, OSError) as error:
         print(f"twin: {error}", file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -68,7 +69,8 @@ class Twin:
             for route in self.region.routes:
                 app = route(environ)
                 if app is not None:
-                    return app(environ, start_response)
+                    answer: Iterable[bytes] = app(environ, start_response)
+                    return answer
             with self.region.lock:
                 return list(moto(environ, start_response))
 
@@ -130,7 +132,7 @@ class Twin:
         self.podman.leave()
 
     def _serve(self, address: str, port: int, app: WsgiApp) -> None:
-        self._servers.append(_serving(make_server(address, port, app, threaded=True, request_handler=QuietHandler)))
+        self._servers.append(_serving(_web(address, port, app)))
 
     def _open_vpc(self, vpc_id: str, namespace: str) -> None:
         """Open in a VPC the services that AWS offers there at link-local addresses."""
@@ -141,7 +143,7 @@ class Twin:
         }
 
         def bind() -> list[Any]:
-            web = [make_server(address, 80, app, threaded=True, request_handler=QuietHandler) for address, app in apps.items()]
+            web = [_web(address, 80, app) for address, app in apps.items()]
             names = [
                 DNSServer(self.region.names, address=DNS_ADDRESS, tcp=tcp, logger=SilentDNS()).server for tcp in (False, True)
             ]
@@ -151,6 +153,16 @@ class Twin:
 
     def _close_vpc(self, vpc_id: str) -> None:
         _shut(self._vpc_servers.pop(vpc_id, []))
+
+
+def _web(address: str, port: int, app: WsgiApp) -> Any:
+    """A threaded HTTP server that listens already; raises OSError with words for the person who must free the port."""
+    try:
+        # Bound here, since werkzeug ends the process when it can't bind.
+        with socket.create_server((address, port), backlog=128) as bound:
+            return make_server(address, port, app, threaded=True, request_handler=QuietHandler, fd=bound.fileno())
+    except OSError as error:
+        raise OSError(f"{address}:{port}: {error.strerror}. `ss -ltnp` shows who listens there; end it, or use another slot") from None
 
 
 def _serving(server: Any) -> Any:

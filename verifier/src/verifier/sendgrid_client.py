@@ -5,8 +5,8 @@ from __future__ import annotations
 from email.utils import parseaddr
 from http.client import HTTPException
 
-from python_http_client.exceptions import HTTPError  # type: ignore[import-untyped]
-from sendgrid import SendGridAPIClient  # type: ignore[import-untyped]
+from python_http_client.exceptions import HTTPError
+from sendgrid import SendGridAPIClient
 
 from verifier.mail import Mail
 

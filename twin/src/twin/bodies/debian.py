@@ -52,9 +52,16 @@ system_info:
     shell: /bin/bash
 """
 
+# cloud-init asks for IMDSv2 tokens only where the firmware says EC2, and a container has none.
+IMDS_PATCH = (
+    "file=$1/usr/lib/python3/dist-packages/cloudinit/sources/DataSourceEc2.py; "
+    r"sed -i 's/^\(IDMSV2_SUPPORTED_CLOUD_PLATFORMS = .CloudNames.AWS\)]/\1, CloudNames.UNKNOWN]/' $file && "
+    "grep -q '^IDMSV2_SUPPORTED_CLOUD_PLATFORMS.*UNKNOWN' $file"
+)
+
 
 def digest() -> str:
-    return hashlib.sha256("\n".join([SUITE, *PACKAGES, CLOUD_CFG]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([SUITE, *PACKAGES, CLOUD_CFG, IMDS_PATCH]).encode()).hexdigest()
 
 
 def present(podman: Podman) -> bool:
@@ -82,6 +89,7 @@ def build(podman: Podman, log: Path) -> None:
             "--variant=minbase",
             f"--include={','.join(PACKAGES)}",
             f"--customize-hook=copy-in {config} /etc/cloud/cloud.cfg.d",
+            f"--customize-hook={IMDS_PATCH}",
             # One sshd host key per machine, and one machine-id: cloud-init and systemd make them at first boot.
             "--customize-hook=rm -f $1/etc/ssh/ssh_host_*",
             "--customize-hook=echo uninitialized > $1/etc/machine-id",

@@ -1,4 +1,7 @@
-"""HAProxy, the body of the region's load balancers: one process with a worker, replaced without losing a connection.
+"""HAProxy, the body of a VPC's load balancers: one process with a worker, replaced without losing a connection.
+
+It lives in the VPC's network namespace and listens in the host's. The other way round, with a namespace for each server,
+a worker that is being replaced could open no more connections: HAProxy closes its namespaces when it starts to stop.
 
 A configuration that HAProxy rejects never replaces the running one. Servers that are new start down and stay so until
 `admit`, servers that were there keep their state over a reload: both by the state file that a new worker reads
@@ -18,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from twin.bodies import netns
 from twin.bodies.haproxy_config import Configuration, Server
 from twin.settings import Settings
 
@@ -47,8 +51,12 @@ class ServerStatus:
 
 
 class HAProxy:
-    def __init__(self, settings: Settings) -> None:
-        self.folder = settings.state / "haproxy"
+    """`namespace` is the network namespace of the servers; the listeners' is the one that this process is in."""
+
+    def __init__(self, settings: Settings, namespace: str) -> None:
+        self.namespace = namespace
+        self.host = f"{settings.name}.host"
+        self.folder = _folder(settings) / namespace
         self.config = self.folder / "haproxy.cfg"
         self.log = self.folder / "haproxy.log"
         self.served = Configuration()
@@ -68,7 +76,7 @@ class HAProxy:
         if not wanted.frontends:
             self.stop()
             return
-        text = wanted.render(str(self._states))
+        text = wanted.render(str(self._states), self.host)
         if self.running:
             self._drain(wanted)
         else:
@@ -114,6 +122,8 @@ class HAProxy:
 
     def _write(self, text: str, wanted: Configuration) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not netns.path(self.host).exists():
+            netns.ip(f"netns attach {self.host} {os.getpid()}")  # HAProxy knows namespaces by name only
         candidate = self.folder / "candidate.cfg"
         candidate.write_text(text)
         self._states.write_text(_STATE_HEADER + "".join(self._rows(wanted)))
@@ -139,18 +149,17 @@ class HAProxy:
                     yield known.get((name, server.name), _down(name, server)) + "\n"
 
     def _start(self) -> None:
+        command = [EXECUTABLE, "-W", "-S", "unix@master.sock", "-f", str(self.config), "-p", str(self.folder / "haproxy.pid")]
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [EXECUTABLE, "-W", "-S", "unix@master.sock", "-f", str(self.config), "-p", str(self.folder / "haproxy.pid")],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+            process = self._process = netns.inside(
+                self.namespace,
+                lambda: subprocess.Popen(
+                    command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                ),
             )
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
+            if process.poll() is not None:
                 raise HAProxyError(f"HAProxy did not start: {_alerts(self.log.read_text())}")
             try:
                 if self._workers()[0]:
@@ -184,15 +193,17 @@ class HAProxy:
         raise HAProxyError(f"HAProxy did not reload within {_PATIENCE_SECONDS} s: see {self.log}")
 
     def _drain(self, wanted: Configuration) -> None:
-        """New requests stay away from draining servers at once, in former workers too; requests in flight go on."""
+        """New requests stay away from draining servers at once; requests in flight go on.
+
+        A former worker can't be told. It serves one more request on each connection that was open at the reload; the
+        target is still there during the deregistration delay, and after that the request goes to another one.
+        """
         served = {(backend.name, server.name) for backend in self.served.backends for server in backend.servers}
         for backend in wanted.backends:
             for server in backend.servers:
                 key = (backend.name, server.name)
                 if key in served and server.draining != (key in self._draining):
-                    state = "drain" if server.draining else "ready"
-                    for worker in self._workers()[0]:
-                        self._tell(f"@!{worker} set server {backend.name}/{server.name} state {state}", former=True)
+                    self._tell(f"@1 set server {backend.name}/{server.name} state {'drain' if server.draining else 'ready'}")
                     self._draining.symmetric_difference_update({key})
         self._draining &= {(backend.name, server.name) for backend in wanted.backends for server in backend.servers}
 
@@ -206,10 +217,9 @@ class HAProxy:
         current = re.search(r"^# workers\n(\d+)\s+worker", answer, re.MULTILINE)
         return workers if current else [], int(failed.group(1)) if failed else 0
 
-    def _tell(self, command: str, former: bool = False) -> None:
+    def _tell(self, command: str) -> None:
         answer = self._command(command).strip()
-        # A former worker may end, or lack the server, while it is told; the current one must obey.
-        if answer and not former:
+        if answer:
             raise HAProxyError(f"{command}: {answer}")
 
     def _command(self, command: str) -> str:
@@ -231,8 +241,10 @@ def _down(backend: str, server: Server) -> str:
 
 
 def _alerts(output: str) -> str:
+    """HAProxy's reasons, without the summing up that follows them."""
     alerts = [line.split(" : ", 1)[-1] for line in output.splitlines() if line.startswith("[ALERT]")]
-    return "; ".join(alerts[:3]) or "no reason given"
+    reasons = [re.sub(r"^config : (parsing \[\S+:(\d+)\] : )?", r"line \2: ", alert) for alert in alerts]
+    return "; ".join(reason for reason in reasons if not re.search(r"Error\(s\) found|Fatal errors", reason)) or "no reason given"
 
 
 def holder(address: str, port: int) -> str | None:
@@ -256,17 +268,21 @@ def holder(address: str, port: int) -> str | None:
 
 def kill_left_behind(settings: Settings) -> None:
     """End the HAProxy of a twin that was killed. Its own command line tells it, whatever the pid file says."""
-    _end(list(_processes(settings.state / "haproxy" / "haproxy.cfg")))
+    _end(list(_processes(_folder(settings))))
 
 
-def _processes(config: Path) -> Iterator[int]:
+def _folder(settings: Settings) -> Path:
+    return settings.state / "haproxy"
+
+
+def _processes(folder: Path) -> Iterator[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue  # it has just ended
-            if words[0] == EXECUTABLE.encode() and str(config).encode() in words:
+            if words[0] == EXECUTABLE.encode() and any(word.startswith(f"{folder}/".encode()) for word in words):
                 yield int(entry.name)
 
 

@@ -38,12 +38,11 @@ class HealthCheck:
 
 @dataclass(frozen=True)
 class Server:
-    """A target: `namespace` is the network namespace it is reached in, None for the host's own."""
+    """A target."""
 
     name: str
     address: str
     port: int
-    namespace: str | None = None
     # Not part of the configuration text: HAProxy is told at run time.
     draining: bool = False
 
@@ -122,10 +121,12 @@ class Configuration:
     frontends: tuple[Frontend, ...] = ()
     backends: tuple[Backend, ...] = ()
 
-    def render(self, state_file: str) -> str:
+    def render(self, state_file: str, listen_in: str) -> str:
+        """The configuration's text: listeners are in network namespace `listen_in`, servers in HAProxy's own."""
         lines = [*_head(state_file)]
+        fail_open = {backend.name for backend in self.backends if backend.fail_open}
         for frontend in self.frontends:
-            lines += ["", *_frontend(frontend, {backend.name for backend in self.backends if backend.fail_open})]
+            lines += ["", *_frontend(frontend, listen_in, fail_open)]
         for backend in self.backends:
             lines += ["", *_backend(backend)]
         return "\n".join(lines) + "\n"
@@ -140,7 +141,6 @@ def quote(text: str) -> str:
 
 def _head(state_file: str) -> Iterator[str]:
     yield "global"
-    # Root throughout: HAProxy enters a target's network namespace for every connection.
     yield "    nbthread 1"
     yield "    maxconn 4096"
     # Relative, because a socket's path may have 97 characters at most and the state folder's may be longer.
@@ -172,9 +172,9 @@ def _head(state_file: str) -> Iterator[str]:
         yield f"    http-error status {status} content-type text/html string {quote(page)} hdr Server awselb/2.0"
 
 
-def _frontend(frontend: Frontend, fail_open: set[str]) -> Iterator[str]:
+def _frontend(frontend: Frontend, listen_in: str, fail_open: set[str]) -> Iterator[str]:
     yield f"frontend {quote(frontend.name)}"
-    yield f"    bind {frontend.address}:{frontend.port}"
+    yield f"    bind {frontend.address}:{frontend.port} namespace {listen_in}"
     for timeout in ("client", "http-request", "http-keep-alive"):
         yield f"    timeout {timeout} {frontend.idle_timeout}s"
     yield "    http-request set-header X-Forwarded-Proto http"
@@ -302,5 +302,4 @@ def _backend(backend: Backend) -> Iterator[str]:
 
 
 def _server(server: Server) -> str:
-    namespace = f" namespace {quote(server.namespace)}" if server.namespace else ""
-    return f"{quote(server.name)} {server.address}:{server.port}{namespace}"
+    return f"{quote(server.name)} {server.address}:{server.port}"

@@ -10,7 +10,6 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 from twin.bodies import postgres, postgres_image
@@ -23,6 +22,11 @@ from twin.region.region import Region
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 30
+
+
+def _changeable(server: postgres.Server) -> tuple[object, ...]:
+    """What a running server takes over; the rest comes with its next start."""
+    return server.password, server.parameters, server.host
 
 
 class Databases(Loop):
@@ -58,7 +62,7 @@ class Databases(Loop):
                 self._submit(name, actions[database.status], database)
             elif database.status == "available" and name in self._dead:
                 self._submit(name, self._revive, database)
-            elif name in self._running and name in wanted and self._running[name] != wanted[name]:
+            elif name in self._running and name in wanted and _changeable(self._running[name]) != _changeable(wanted[name]):
                 self._submit(name, self._change, database)
 
     def _submit(self, name: str, action: Callable[[Any], None], database: Any) -> None:
@@ -102,11 +106,12 @@ class Databases(Loop):
     def _create(self, database: Any) -> None:
         with self._build:
             postgres_image.build(self.region.podman)
-        self._run(database)
+            version = postgres_image.version(self.region.podman)
         with self.region.records():
             # As AWS, answer a bare major version with the minor version that runs.
             if database.engine_version == postgres_image.MAJOR:
-                database.engine_version = postgres_image.version(self.region.podman)
+                database.engine_version = version
+        self._run(database)
 
     def _start(self, database: Any) -> None:
         self._run(database)
@@ -171,9 +176,10 @@ class Databases(Loop):
             postgres.set_password(self.region.podman, wanted)
         if wanted.parameters != running.parameters:
             postgres.reload(self.region.podman, wanted)
-        # Other changes, such as the port, come with the next start.
-        self._running[wanted.name] = replace(wanted, port=running.port)
-        self.region.names.set(wanted.host, database.interface.private_ip_address)
+        self._running[wanted.name] = wanted
+        if wanted.host != running.host:
+            self.region.names.remove(running.host)
+            self.region.names.set(wanted.host, database.interface.private_ip_address)
 
     def _on_death(self, name: str) -> None:
         self._dead.add(name)

@@ -1,9 +1,243 @@
+"""Functions: made ready in the background, invoked at once or from a queue that retries as Lambda's does.
+
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.awslambda.exceptions import ConflictException, UnknownFunctionException
+
+from twin.bodies.execution_environment import Function, Outcome
+from twin.bodies.function import Functions as Bodies
+from twin.bodies.function import InvalidPackage, TooManyRequests
+from twin.bodies.podman import PodmanError
+from twin.control.destinations import Result, deliver
 from twin.control.loop import Loop
+from twin.region.awslambda import body_of, concurrency_of
+from twin.region.region import Region
+
+log = logging.getLogger(__name__)
+
+# AWS waits one minute before the second attempt and two before the third. Nobody wants to wait for them here.
+TIME_SCALE = 0.05
+RETRY_DELAYS = (60.0, 120.0)
+DEFAULT_RETRIES = 2
+# When the function is throttled or can't be started, AWS tries again from 1 s to 5 min apart until the event is too old.
+FIRST_BACKOFF, LAST_BACKOFF = 1.0, 300.0
+DEFAULT_EVENT_AGE = 21600
+WORKERS = 8
+
+
+@dataclass(order=True)
+class QueuedEvent:
+    """An event on its way to a function. Times in seconds of the monotonic clock."""
+
+    due: float
+    number: int
+    name: str = field(compare=False)
+    qualifier: str | None = field(compare=False)
+    payload: bytes = field(compare=False, repr=False)
+    request_id: str = field(compare=False)
+    accepted: float = field(compare=False)
+    attempts: int = field(default=0, compare=False)
+    refusals: int = field(default=0, compare=False)
+    last: Outcome | None = field(default=None, compare=False, repr=False)
 
 
 class Functions(Loop):
-    def __init__(self, region):
-        super().__init__()
+    """Lambda's control plane and its queue of asynchronous invocations."""
 
-    def tick(self):
-        pass
+    period = 0.5
+
+    def __init__(self, region: Region) -> None:
+        super().__init__()
+        self.region = region
+        settings = region.settings
+        self.bodies = Bodies(region.podman, region.network, settings.region, region.assume_role, self._put_logs)
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="event")
+        self._makers = ThreadPoolExecutor(2, thread_name_prefix="function")
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._queue: list[QueuedEvent] = []
+
+    # What the API asks
+
+    def find(self, name: str, qualifier: str | None) -> Any:
+        """The function's record; raises moto's UnknownFunctionException, and ConflictException while it is not active."""
+        with self.region.records():
+            record = self.region.backend("lambda").get_function(name, qualifier)
+            if record.state != "Active":
+                message = "The operation cannot be performed at this time. The function is currently in the following state: "
+                raise ConflictException(message + record.state)
+            return record
+
+    def invoke(self, name: str, qualifier: str | None, payload: bytes, request_id: str) -> tuple[Outcome, str]:
+        """Run the function and wait for it; returns the outcome and the version that ran."""
+        with self.region.records():
+            record = self.find(name, qualifier)
+            function, concurrency = body_of(record), concurrency_of(record)
+        return self.bodies.invoke(function, payload, request_id, concurrency), function.version
+
+    def enqueue(self, name: str, qualifier: str | None, payload: bytes, request_id: str = "") -> str:
+        """Take an event for later; returns its request id. Raises UnknownFunctionException."""
+        with self.region.records():
+            self.region.backend("lambda").get_function(name, qualifier)
+        now = time.monotonic()
+        event = QueuedEvent(now, next(self._numbers), name, qualifier, payload, request_id or str(uuid.uuid4()), now)
+        self._push(event)
+        return event.request_id
+
+    # The loop
+
+    def tick(self) -> None:
+        with self.region.records():
+            records = [
+                record
+                for versions in self.region.backend("lambda")._lambdas._functions.values()
+                for record in (versions["latest"], *versions["versions"])
+                if record is not None
+            ]
+            functions = {body_of(record) for record in records}
+        for record in records:
+            if record.state == "Pending" or getattr(record, "update_status", "") == "InProgress":
+                self._submit(f"{record.function_arn} {id(record)}", self._prepare, record)
+        self._submit("tidy", self._tidy, functions)
+        for event in self._due():
+            self._workers.submit(self._work, event)
+
+    def _submit(self, key: str, action: Callable[..., None], *arguments: Any) -> None:
+        with self._lock:
+            if key in self._busy:
+                return
+            self._busy.add(key)
+
+        def work() -> None:
+            try:
+                action(*arguments)
+            except Exception:
+                log.exception("%s failed", action.__name__.strip("_"))
+            finally:
+                with self._lock:
+                    self._busy.discard(key)
+
+        self._makers.submit(work)
+
+    def _prepare(self, record: Any) -> None:
+        with self.region.records():
+            function, package = body_of(record), record.code_bytes
+        reason = ""
+        try:
+            self.bodies.prepare(function, package)
+        except (InvalidPackage, PodmanError, OSError) as error:
+            log.error("%s: %s", function.name, error)
+            reason = str(error)
+        with self.region.records():
+            if body_of(record).code_sha256 != function.code_sha256:
+                return  # changed meanwhile; the next round sees to it
+            record.state_reason = reason
+            if record.state == "Pending":
+                record.state = "Failed" if reason else "Active"
+            record.update_status = "Failed" if reason else "Successful"
+
+    def _tidy(self, functions: set[Function]) -> None:
+        try:
+            self.bodies.retire(functions)
+            self.bodies.discard(functions)
+        except (PodmanError, OSError) as error:
+            log.warning("%s", error)
+
+    # The queue
+
+    def _push(self, event: QueuedEvent) -> None:
+        with self._lock:
+            heapq.heappush(self._queue, event)
+        self.wake()
+
+    def _due(self) -> list[QueuedEvent]:
+        found = []
+        with self._lock:
+            while self._queue and self._queue[0].due <= time.monotonic():
+                found.append(heapq.heappop(self._queue))
+        return found
+
+    def _work(self, event: QueuedEvent) -> None:
+        try:
+            self._attempt(event)
+        except UnknownFunctionException as error:
+            log.error("%s: event %s is dropped: %s", event.name, event.request_id, error.message)
+        except Exception:
+            log.exception("%s: event %s is dropped", event.name, event.request_id)
+
+    def _attempt(self, event: QueuedEvent) -> None:
+        with self.region.records():
+            record = self.region.backend("lambda").get_function(event.name, event.qualifier)
+            function, concurrency = body_of(record), concurrency_of(record)
+            settings = record.event_invoke_config[0].config if record.event_invoke_config else {}
+            dead_letters = (getattr(record, "dead_letter_config", None) or {}).get("TargetArn")
+            ready = record.state == "Active"
+        age = settings.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE)
+        destinations = settings.get("DestinationConfig") or {}
+
+        def finish(condition: str) -> None:
+            result = Result(
+                event.request_id, event.payload, condition, event.attempts, function.arn, function.version, event.last
+            )
+            side = "OnSuccess" if condition == "Success" else "OnFailure"
+            target = (destinations.get(side) or {}).get("Destination")
+            if target:
+                deliver(self.region, target, result.record())
+            if condition != "Success":
+                log.warning("%s: event %s failed: %s", function.name, event.request_id, condition)
+                if dead_letters:
+                    deliver(self.region, dead_letters, *result.dead_letter())
+
+        if time.monotonic() - event.accepted > age:
+            return finish("EventAgeExceeded")
+        try:
+            if not ready:
+                raise TooManyRequests(function.arn)
+            event.last = self.bodies.invoke(function, event.payload, event.request_id, concurrency)
+        except (TooManyRequests, PodmanError, OSError) as error:
+            if not isinstance(error, TooManyRequests):
+                log.error("%s: %s", function.name, error)
+            self._again(event, min(LAST_BACKOFF, FIRST_BACKOFF * 2**event.refusals) * (TIME_SCALE if ready else 1))
+            event.refusals += 1
+            return None
+        event.attempts += 1
+        if event.last.error is None:
+            return finish("Success")
+        if event.attempts > settings.get("MaximumRetryAttempts", DEFAULT_RETRIES):
+            return finish("RetriesExhausted")
+        self._again(event, RETRY_DELAYS[event.attempts - 1] * TIME_SCALE)
+        return None
+
+    def _again(self, event: QueuedEvent, seconds: float) -> None:
+        event.due = time.monotonic() + seconds
+        self._push(event)
+
+    def _put_logs(self, group: str, stream: str, lines: list[str]) -> None:
+        now = int(time.time() * 1000)
+        with self.region.records():
+            logs = self.region.backend("logs")
+            logs.ensure_log_group(group)
+            if stream not in logs.groups[group].streams:
+                logs.create_log_stream(group, stream)
+            logs.put_log_events(group, stream, [{"timestamp": now, "message": line} for line in lines])
+
+    def end(self) -> None:
+        super().end()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._makers.shutdown(wait=False, cancel_futures=True)
+        self.bodies.close()

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from twin.bodies import netns
 from twin.bodies.haproxy import HAProxy, HAProxyError, ServerStatus, holder
 from twin.bodies.haproxy_config import (
     Backend,
@@ -84,7 +83,7 @@ class LoadBalancers(Loop):
     def __init__(self, region: Region) -> None:
         super().__init__()
         self.region = region
-        self.haproxy = HAProxy(region.settings)
+        self.bodies: dict[str, HAProxy] = {}  # by VPC id
         self._verdicts: dict[Key, Verdict] = {}
         self._said = ""
 
@@ -116,47 +115,59 @@ class LoadBalancers(Loop):
 
     def tick(self) -> None:
         problems: dict[str, str] = {}
-        served = {frontend.name: frontend for frontend in self.haproxy.served.frontends} if self.haproxy.running else {}
+        served = {frontend.name: frontend for body in self.bodies.values() for frontend in body.served.frontends if body.running}
         with self.region.records():
             elbv2 = self.region.backend("elbv2")
             for group in elbv2.target_groups.values():
                 forget_gone_targets(self.region, group)
             wanted = [
-                (balancer.arn, frontend)
+                (balancer.arn, balancer.vpc_id, frontend)
                 for balancer in elbv2.load_balancers.values()
                 for listener in balancer.listeners.values()
                 if (frontend := self._frontend(balancer, listener, served, problems))
             ]
-            backends = [self._backend(group) for group in elbv2.target_groups.values() if group.load_balancer_arns]
+            backends: dict[str, list[Backend]] = {}
+            for group in elbv2.target_groups.values():
+                if group.load_balancer_arns:
+                    backends.setdefault(group.vpc_id, []).append(self._backend(group))
+        free: dict[str, list[Frontend]] = {vpc_id: [] for vpc_id in self.bodies}
         bound = {(frontend.address, frontend.port) for frontend in served.values()}
-        free = []
-        for arn, frontend in wanted:
+        for arn, vpc_id, frontend in wanted:
             taken = None if (frontend.address, frontend.port) in bound else holder(frontend.address, frontend.port)
             if taken:
                 where = f"port {frontend.port} of {frontend.address}"
                 problems[arn] = f"{where} is taken by {taken}: stop it, or give the listener another port"
             else:
-                free.append(frontend)
-        refused = self._apply(Configuration(tuple(free), tuple(backends)))
-        self._say("; ".join([*sorted(problems.values()), *([refused] if refused else [])]))
+                free.setdefault(vpc_id, []).append(frontend)
+        refused = {
+            vpc_id: words
+            for vpc_id, frontends in free.items()
+            if (words := self._apply(vpc_id, Configuration(tuple(frontends), tuple(backends.get(vpc_id, ())))))
+        }
+        self._say("; ".join(sorted([*problems.values(), *refused.values()])))
         self._judge()
-        now_served = set(self.haproxy.served.frontends)
+        now_served = {frontend for body in self.bodies.values() for frontend in body.served.frontends}
         with self.region.records():
             for balancer in self.region.backend("elbv2").load_balancers.values():
-                its = {frontend for arn, frontend in wanted if arn == balancer.arn}
+                its = {frontend for arn, _, frontend in wanted if arn == balancer.arn}
                 if balancer.arn in problems:
                     balancer.state = "active_impaired" if its & now_served else "failed"
                     balancer.state_reason = problems[balancer.arn]
                 elif its <= now_served:
                     balancer.state, balancer.state_reason = "active", ""
-                elif refused and balancer.state == "provisioning":
-                    balancer.state, balancer.state_reason = "failed", refused
+                elif balancer.vpc_id in refused and balancer.state == "provisioning":
+                    balancer.state, balancer.state_reason = "failed", refused[balancer.vpc_id]
 
-    def _apply(self, wanted: Configuration) -> str:
+    def _apply(self, vpc_id: str, wanted: Configuration) -> str:
+        """Let the VPC's HAProxy serve `wanted`; returns why it does not, if so."""
         try:
-            self.haproxy.apply(wanted)
-        except (HAProxyError, ValueError) as error:
+            if vpc_id not in self.bodies:
+                self.bodies[vpc_id] = HAProxy(self.region.settings, self.region.network.ensure_vpc(vpc_id))
+            self.bodies[vpc_id].apply(wanted)
+        except (HAProxyError, OSError, ValueError) as error:
             return str(error)
+        if not wanted.frontends:
+            del self.bodies[vpc_id]
         return ""
 
     def _say(self, words: str) -> None:
@@ -167,29 +178,26 @@ class LoadBalancers(Loop):
 
     def _judge(self) -> None:
         """Take HAProxy's view of every server it serves, and admit new ones that passed a check."""
-        if not self.haproxy.running:
-            self._verdicts = {}
-            return
-        checks = {backend.name: backend.check for backend in self.haproxy.served.backends}
-        statuses = self.haproxy.status()
         verdicts = {}
-        for key, status in statuses.items():
-            verdict = verdicts[key] = self._verdicts.get(key) or Verdict()
-            if verdict.update(status, checks[key[0]], time.monotonic()):
-                self.haproxy.admit(*key)
-                verdict.health = HEALTHY
+        for body in self.bodies.values():
+            if not body.running:
+                continue
+            checks = {backend.name: backend.check for backend in body.served.backends}
+            for key, status in body.status().items():
+                verdict = verdicts[key] = self._verdicts.get(key) or Verdict()
+                if verdict.update(status, checks[key[0]], time.monotonic()):
+                    body.admit(*key)
+                    verdict.health = HEALTHY
         self._verdicts = verdicts
 
     # Records to configuration
 
-    def _frontend(
-        self, balancer: Any, listener: Any, served: dict[str, Frontend], problems: dict[str, str]
-    ) -> Frontend | None:
+    def _frontend(self, balancer: Any, listener: Any, served: dict[str, Frontend], problems: dict[str, str]) -> Frontend | None:
         """The listener as a frontend; as it was when it has become what can't be served."""
         name = f"listener-{listener.arn.rsplit('/', 1)[1]}"
         try:
             frontend = self._translate(name, balancer, listener)
-            Configuration((frontend,)).render("")  # finds what HAProxy has no words for, before it hinders other listeners
+            Configuration((frontend,)).render("", "")  # finds what HAProxy has no words for, before it hinders other listeners
             return frontend
         except ValueError as error:
             problems[balancer.arn] = str(error)
@@ -239,17 +247,14 @@ class LoadBalancers(Loop):
     def _server(self, group: Any, target_id: str, port: int, drains: bool) -> Server | None:
         """The target as a server; None while there is nothing to reach."""
         if group.target_type == "ip":
-            vpc, address = group.vpc_id, target_id
+            address = target_id
         else:
             instance = self.region.ec2.get_instance_by_id(target_id)
             if instance is None or instance.state not in ("running", "stopping", "shutting-down") or not instance.private_ip:
                 return None
-            vpc, address = instance.vpc_id, instance.private_ip
+            address = instance.private_ip
             drains = drains or instance.state != "running"
-        namespace = self.region.network.namespace(vpc)
-        if not netns.path(namespace).exists():
-            return None
-        return Server(_server_name(target_id, port), address, port, namespace, drains)
+        return Server(_server_name(target_id, port), address, port, drains)
 
     def _fail_open(self, name: str, servers: list[Server]) -> tuple[str, ...]:
         """With no healthy target, a load balancer sends requests to all unhealthy ones:

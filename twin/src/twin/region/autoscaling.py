@@ -9,6 +9,7 @@ from moto.autoscaling import models, responses
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
+from moto.moto_api._internal import mock_random as random
 
 from twin.region.patch import replace, wrap
 from twin.region.region import Region
@@ -30,7 +31,7 @@ class ScalingActivity:
     """
 
     def __init__(self, group: Any, description: str, cause: str) -> None:
-        self.activity_id = models.random.uuid4()
+        self.activity_id = random.uuid4()
         self.auto_scaling_group_name = group.name
         self.auto_scaling_group_arn = group.arn
         self.description = description
@@ -121,7 +122,7 @@ def _install_membership(region: Region) -> None:
         version = getattr(self.instance, "launch_template_version", template.default_version_number)
         return {"LaunchTemplateId": template.id, "LaunchTemplateName": template.name, "Version": str(version)}
 
-    models.InstanceState.launch_template = launch_template  # type: ignore[assignment, method-assign]
+    models.InstanceState.launch_template = launch_template  # type: ignore[method-assign]
 
     @replace(models.AutoScalingBackend, "terminate_instance")
     def terminate_instance(self: Any, instance_id: str, should_decrement: bool) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moto.core.utils import utcnow
-from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.exceptions import EC2ClientError, InvalidAMIIdError, UnvailableAMIIdError
 from moto.ec2.models import amis, elastic_ip_addresses, elastic_network_interfaces, instances, subnets, vpcs
 
 from twin.region.patch import replace, wrap
@@ -54,9 +54,9 @@ def _install_launch(region: Region) -> None:
                 options["security_group_ids"] = interfaces[0].get("Groups", [])
         image = self.amis.get(image_id)
         if image is None:
-            raise amis.InvalidAMIIdError([image_id])
+            raise InvalidAMIIdError([image_id])
         if image.state != "available":
-            raise amis.UnvailableAMIIdError(image_id)
+            raise UnvailableAMIIdError(image_id)
         nics = options.get("nics") or []
         if not options.get("subnet_id") and not any(nic.get("SubnetId") for nic in nics):
             # Without a subnet, AWS takes the default VPC's subnet of the zone asked for, or of any zone.

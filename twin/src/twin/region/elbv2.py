@@ -41,9 +41,7 @@ REGISTERING = TargetHealth("initial", "Elb.RegistrationInProgress", "Target regi
 CHECKING = TargetHealth("initial", "Elb.InitialHealthChecking", "Initial health checks in progress")
 DRAINING = TargetHealth("draining", "Target.DeregistrationInProgress", "Target deregistration is in progress")
 NOT_REGISTERED = TargetHealth("unused", "Target.NotRegistered", "Target is not registered to the target group")
-NOT_IN_USE = TargetHealth(
-    "unused", "Target.NotInUse", "Target group is not configured to receive traffic from the load balancer"
-)
+NOT_IN_USE = TargetHealth("unused", "Target.NotInUse", "Target group is not configured to receive traffic from the load balancer")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ def install(region: Region) -> None:
             # CreateLaunchTemplateVersion leaves a plain string, on which moto's own property fails at launch.
             data["UserData"] = parse_user_data(text)
         # TagSpecifications of the request's top level tag the template; moto puts them among those of what it launches.
-        launched = [entry for entry in data.pop("TagSpecifications", None) or [] if entry.get("ResourceType") != "launch-template"]
+        specifications = data.pop("TagSpecifications", None) or []
+        launched = [entry for entry in specifications if entry.get("ResourceType") != "launch-template"]
         if launched:
             data["TagSpecifications"] = launched
         return original(self, data, description)

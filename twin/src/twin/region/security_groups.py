@@ -11,9 +11,9 @@ from twin.region.region import Region
 
 
 def install(region: Region) -> None:
-    @replace(SecurityGroupRule, "description")
-    @property
     def description(self: Any) -> str | None:
         """moto looks into the address range alone."""
         found: str | None = self.ip_range.get("Description") or self.source_group.get("Description")
         return found
+
+    replace(SecurityGroupRule, "description")(property(description))  # type: ignore[arg-type]

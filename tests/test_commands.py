@@ -1,0 +1,159 @@
+"""The README's commands: what they refuse, what they leave, and that they can be run again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from evenkeel.host import ROOT
+from evenkeel.local import Local
+from tests.conftest import NAME, SLOT, Platform, evenkeel, wait_until
+
+
+def test_a_wrong_target_is_named() -> None:
+    done = evenkeel("plan", check=False, TARGET="nowhere")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        "evenkeel: TARGET=nowhere: there is no terraform/env/nowhere.tfvars; known are production, twin"
+    ]
+
+
+def test_a_missing_tool_is_named(tmp_path: Path) -> None:
+    """Without apt on the PATH, set-up says what is missing and how to get it."""
+    for tool in ("git", "terraform"):
+        (tmp_path / tool).symlink_to("/bin/true")
+    done = subprocess.run(
+        [sys.executable, "-c", "import evenkeel.host as host; host.missing = lambda: [host.TOOLS[0]]; host.install_packages()"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "podman (containers" in done.stderr
+    assert "Debian's package podman" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_stopped_twin_is_said_so() -> None:
+    done = evenkeel("status", check=False, EVENKEEL_NAME="absent", EVENKEEL_SLOT="100")
+    assert done.returncode == 1
+    assert done.stderr.strip() == "evenkeel: the twin is not running: run `make up`"
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.101.0.1", 4566)):
+        done = subprocess.run(
+            [sys.executable, "-m", "twin", "serve", "--name", "taken", "--slot", "101"]
+            + ["--state", str(tmp_path / "state"), "--store", str(ROOT / ".state" / "store")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert "127.101.0.1:4566" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_env_serves_other_tools(platform: Platform) -> None:
+    script = f'eval "$({sys.executable} -m evenkeel env)"; {sys.executable} -c "{_SCRIPT}"; curl -s -o /dev/null -w "%{{http_code}}" $SERVICE_URL/livez'
+    own = {"PATH": os.environ["PATH"], "EVENKEEL_NAME": NAME, "EVENKEEL_SLOT": str(SLOT)}
+    done = subprocess.run(["bash", "-euc", script], cwd=ROOT, env=own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["3", "200"]
+
+
+_SCRIPT = (
+    "import boto3; print(len(boto3.client('autoscaling').describe_auto_scaling_groups()['AutoScalingGroups'][0]['Instances']))"
+)
+
+
+def test_status_tells_zones_instances_image_and_health(platform: Platform) -> None:
+    wait_until("a healthy fleet", lambda: "3 of 3 healthy, in 3 zones" in evenkeel("status").stdout)
+    shown = evenkeel("status").stdout
+    assert shown.count("i-") == 3
+    assert "evenkeel-0" in shown
+    assert "database  evenkeel available" in shown
+
+
+def test_a_second_up_changes_nothing(platform: Platform) -> None:
+    again = evenkeel("up").stdout
+    assert "0 added, 0 changed, 0 removed" in again
+    assert "is there" in again  # the image, of the same inputs
+
+
+def test_a_wrong_variable_is_explained(platform: Platform) -> None:
+    done = evenkeel("plan", check=False, TF_CLI_ARGS_plan="-var=vpc_cidr=10.0.0.0/8")
+    assert done.returncode != 0
+    assert "Set vpc_cidr to a network address" in done.stdout + done.stderr
+
+
+@pytest.mark.last
+def test_a_killed_twin_comes_back(platform: Platform) -> None:
+    """Every process of the region is killed at once, as a restart of the host does."""
+    pids = processes(platform.local)
+    assert len(pids) > 5
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_until("the end of its processes", lambda: not processes(platform.local))
+    assert evenkeel("status", check=False).returncode == 1
+    again = evenkeel("up").stdout
+    assert "is there" in again  # the image has survived
+    assert requests.get(f"{platform.url}/healthz", timeout=10).status_code == 200
+
+
+@pytest.mark.last
+def test_down_leaves_nothing(platform: Platform) -> None:
+    local = platform.local
+    evenkeel("down")
+    assert processes(local) == []
+    for command in (
+        ["ip", "netns"],
+        ["ip", "-brief", "link"],
+        ["ip", "route"],
+        ["nft", "list", "tables"],
+        ["ip", "-brief", "address"],
+    ):
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for trace in (f"{NAME}.", f"ek{SLOT}-", f"twin_{SLOT}", f"127.{SLOT}.", f"100.{SLOT}."):
+            assert trace not in shown, f"{trace} in {' '.join(command)}:\n{shown}"
+    with socket.socket() as probe:
+        assert probe.connect_ex((f"127.{SLOT}.0.1", 4566)) != 0
+    assert sorted(entry.name for entry in local.state.iterdir()) == ["images.json", "up.lock"]
+    for folder in ("/run", "/tmp", "/var/tmp", str(Path.home())):  # noqa: S108
+        left = [entry for entry in Path(folder).iterdir() if entry.name.startswith(("evenkeel", "twin-", "packer"))]
+        assert [entry for entry in left if _belongs(entry, local)] == []
+
+
+def _belongs(entry: Path, local: Local) -> bool:
+    """Another region of the same store may still need podman's volatile folder."""
+    others = [folder for folder in (ROOT / ".state").glob("*/twin.pid") if folder.parent != local.state]
+    return not others
+
+
+def processes(local: Local) -> list[int]:
+    """Processes that carry the region's state folder, or run in one of its containers' control groups."""
+    needle = str(local.state).encode() + b"/"
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                words = (process / "cmdline").read_bytes()
+                namespace = os.stat(process / "ns" / "net").st_ino
+            except OSError:
+                continue
+            if needle in words or str(local.state).encode() in words.split(b"\0") or namespace in _namespaces(local):
+                found.append(int(process.name))
+    return found
+
+
+def _namespaces(local: Local) -> set[int]:
+    folder = Path("/run/netns")
+    return {entry.stat().st_ino for entry in folder.glob(f"{local.name}.*")} if folder.exists() else set()

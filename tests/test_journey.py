@@ -1,0 +1,87 @@
+"""One signup's whole way: load balancer, PostgreSQL, outbox, SNS, Lambda, DynamoDB, mail, confirmation."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+
+import requests
+
+from tests.conftest import Platform, wait_until
+
+PASSWORD = "a harbour for every ship"
+
+
+def sign_up(platform: Platform, email: str) -> requests.Response:
+    person = {"first_name": "Grace", "last_name": "Hopper", "email": email, "password": PASSWORD}
+    return requests.post(f"{platform.url}/v1/user", json=person, timeout=30)
+
+
+def mails(platform: Platform, email: str) -> list[dict[str, object]]:
+    response = requests.get(f"{platform.local.mail_url}/messages", params={"to": email}, timeout=10)
+    found: list[dict[str, object]] = response.json()
+    return found
+
+
+def test_a_signup_is_verified(platform: Platform) -> None:
+    email = f"grace-{uuid.uuid4().hex[:8]}@example.com"
+    created = sign_up(platform, email)
+    assert created.status_code == 201, created.text
+    user = created.json()
+    assert user["verified"] is False
+    assert user["email"] == email
+    assert "password" not in user
+
+    refused = requests.get(f"{platform.url}/v1/user/self", auth=(email, PASSWORD), timeout=30)
+    assert refused.status_code == 403, refused.text
+
+    mail = wait_until("the verification mail", lambda: mails(platform, email))[0]
+    assert mail["to"] == email or email in str(mail["to"])
+    link = re.search(r"(http://\S+/verify\?token=([\w-]+))", str(mail["text"]))
+    assert link, mail["text"]
+    assert link[1].startswith(platform.url)
+    token = link[2]
+    assert token in str(mail["html"])
+    assert set(mail["custom_args"]) == {"message_id"}  # type: ignore[call-overload]
+
+    # Only the token's hash is kept, with an expiry.
+    stored = platform.target.client("dynamodb").scan(TableName=platform.outputs["token_table_name"])["Items"]
+    ours = [item for item in stored if item["user_id"]["S"] == user["id"]]
+    assert [item["token_hash"]["S"] for item in ours] == [hashlib.sha256(token.encode()).hexdigest()]
+    assert int(ours[0]["expires_at"]["N"]) > 0
+    assert token not in str(stored)
+
+    # Following the link, as a mail scanner does, verifies nobody; pressing its button does.
+    page = requests.get(link[1], timeout=30)
+    assert page.status_code == 200
+    assert "<button" in page.text
+    assert requests.get(f"{platform.url}/v1/user/self", auth=(email, PASSWORD), timeout=30).status_code == 403
+    confirmed = requests.post(f"{platform.url}/v1/user/verify", params={"token": token}, timeout=30)
+    assert confirmed.status_code == 200, confirmed.text
+    found = requests.get(f"{platform.url}/v1/user/self", auth=(email, PASSWORD), timeout=30)
+    assert found.status_code == 200
+    assert found.json()["verified"] is True
+
+
+def test_a_forged_token_verifies_nobody(platform: Platform) -> None:
+    forged = requests.post(f"{platform.url}/v1/user/verify", params={"token": "A" * 43}, timeout=30)
+    assert forged.status_code == 404
+    assert forged.headers["Content-Type"].startswith("application/problem+json")
+
+
+def test_nothing_secret_is_logged(platform: Platform) -> None:
+    email = f"quiet-{uuid.uuid4().hex[:8]}@example.com"
+    assert sign_up(platform, email).status_code == 201
+    mail = wait_until("the verification mail", lambda: mails(platform, email))[0]
+    token = re.search(r"token=([\w-]+)", str(mail["text"]))
+    assert token
+    requests.get(f"{platform.url}/verify", params={"token": token[1]}, timeout=30)
+    journals = "".join(
+        platform.podman("exec", instance["InstanceId"], "journalctl", "--no-pager", "--output=cat")
+        for group in platform.target.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        for instance in group["Instances"]
+    )
+    assert "signup" in journals
+    for secret in (PASSWORD, email, token[1]):
+        assert secret not in journals

@@ -1,0 +1,53 @@
+"""House rules that a change could break unnoticed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from evenkeel.host import ROOT
+
+
+def tracked(*folders: str) -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", *folders], cwd=ROOT, capture_output=True, text=True)
+    return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+@pytest.mark.parametrize("folder", ["app", "verifier", "roles", "packer", "terraform"])
+def test_only_one_file_of_each_kind_knows_the_twin(folder: str) -> None:
+    allowed = {"terraform/env/twin.tfvars", "packer/env/twin.pkrvars.hcl"}
+    files = tracked(folder)
+    assert files
+    for file in files:
+        name = str(file.relative_to(ROOT))
+        if name not in allowed:
+            assert not re.search(r"\b(twin|moto|localstack|169\.254\.171)\b", file.read_text(errors="replace"), re.I), name
+
+
+def test_the_twin_does_not_know_the_service() -> None:
+    files = tracked("twin")
+    assert files
+    for file in files:
+        assert not re.search(r"\b(signup|verifier)\b", file.read_text(errors="replace")), file
+
+
+def test_every_folder_says_what_lives_there() -> None:
+    for folder in ("app", "verifier", "roles", "playbooks", "packer", "terraform", "twin", "tests", "evenkeel", "requirements"):
+        readme = ROOT / folder / "README.md"
+        assert readme.exists(), folder
+        assert len(readme.read_text().splitlines()) <= 20, folder
+
+
+def test_roles_document_every_variable() -> None:
+    import yaml
+
+    roles = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
+    assert len(roles) >= 4
+    for role in roles:
+        specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"].get("options", {})
+        defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text()) or {}
+        optional = {name for name, spec in specs.items() if not spec.get("required")}
+        assert optional == set(defaults), role.name

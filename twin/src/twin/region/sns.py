@@ -1,0 +1,69 @@
+"""SNS that delivers to functions: asynchronous invocations with AWS's event, and the subscription's dead-letter queue."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from moto.awslambda.exceptions import UnknownFunctionException
+from moto.sns import models
+
+from twin.region.patch import wrap
+from twin.region.region import Region
+
+log = logging.getLogger(__name__)
+
+
+def install(region: Region) -> None:
+    @wrap(models.Subscription, "publish")
+    def publish(
+        original: Any,
+        self: Any,
+        message: str,
+        message_id: str,
+        subject: str | None = None,
+        message_attributes: dict[str, Any] | None = None,
+        message_structure: str | None = None,
+        **options: Any,
+    ) -> None:
+        if self.protocol != "lambda":
+            settings = {"subject": subject, "message_attributes": message_attributes, "message_structure": message_structure}
+            original(self, message, message_id, **settings, **options)
+            return
+        matcher = self._filter_policy_matcher
+        if matcher is not None and not matcher.matches(message_attributes, message):
+            return
+        if message_structure == "json":
+            message = self._parse_message_structure(message, self.protocol)
+        notification = self.get_post_data(message, message_id, subject, message_attributes=message_attributes)
+        try:
+            functions: Any = region.loops["Functions"]
+            functions.enqueue(self.endpoint, None, json.dumps(event(self.arn, notification)).encode())
+        except UnknownFunctionException as error:
+            # A client's error: AWS does not retry it.
+            _dead_letter(region, self, notification, str(error.message))
+
+
+def event(subscription: str, notification: dict[str, Any]) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
+    renamed = {"SigningCertURL": "SigningCertUrl", "UnsubscribeURL": "UnsubscribeUrl"}
+    content = {renamed.get(name, name): value for name, value in notification.items()}
+    defaults: dict[str, Any] = {"Subject": None, "MessageAttributes": {}}
+    record = {
+        "EventVersion": "1.0",
+        "EventSubscriptionArn": subscription,
+        "EventSource": "aws:sns",
+        "Sns": {**defaults, **content},
+    }
+    return {"Records": [record]}
+
+
+def _dead_letter(region: Region, subscription: Any, notification: dict[str, Any], reason: str) -> None:
+    """https://docs.aws.amazon.com/sns/latest/dg/sns-dead-letter-queues.html"""
+    policy = json.loads(subscription.attributes.get("RedrivePolicy") or "{}")
+    target = policy.get("deadLetterTargetArn")
+    if not target:
+        log.error("%s: a message is lost, and no dead-letter queue is set: %s", subscription.arn, reason)
+        return
+    region.backend("sqs").send_message(target.split(":")[-1], json.dumps(notification))

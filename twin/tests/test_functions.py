@@ -1,0 +1,402 @@
+"""Lambda functions that really run: a zip of a few lines, AWS's runtime client, containers, queues."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from moto.moto_api._internal.models import moto_api_backend
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+from twin.bodies import netns
+from twin.bodies.network import Network
+from twin.bodies.podman import Podman
+from twin.control import functions as control
+from twin.control.functions import Functions
+from twin.region import awslambda, patch
+from twin.region.region import Region
+from twin.settings import API_ADDRESS, Settings
+
+HANDLER = """
+import json, os, sys, time
+import boto3
+STARTED = time.time()
+COUNT = 0
+def handle(event, context):
+    global COUNT
+    COUNT += 1
+    print("got", json.dumps(event))
+    kind = event.get("kind")
+    if kind == "raise":
+        raise ValueError("no good: " + event.get("word", ""))
+    if kind == "exit":
+        sys.exit(3)
+    if kind == "sleep":
+        time.sleep(event["seconds"])
+    if kind == "large":
+        return "x" * (7 * 1024 * 1024)
+    if kind == "forbidden":
+        denied = []
+        for path in ("/var/task/new", "/etc/new", "/var/runtime/new"):
+            try:
+                open(path, "w")
+            except OSError:
+                denied.append(path)
+        open("/tmp/new", "w").write("allowed")
+        return denied
+    if kind == "import":
+        import yaml
+    if kind == "queue":
+        boto3.client("sqs").send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=json.dumps(event))
+    if kind == "who":
+        return boto3.client("sts").get_caller_identity()["Arn"]
+    return {
+        "event": event, "count": COUNT, "word": os.environ.get("WORD"), "user": os.getuid(),
+        "left": context.get_remaining_time_in_millis(), "id": context.aws_request_id, "arn": context.invoked_function_arn,
+        "memory": context.memory_limit_in_mb, "group": context.log_group_name, "python": sys.version_info[:2],
+    }
+"""
+
+
+def package(source: str = HANDLER, name: str = "main.py") -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(name, source)
+    return content.getvalue()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.05)
+    return value
+
+
+@pytest.fixture(scope="module")
+def region(twin_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
+    monkeypatch = pytest.MonkeyPatch()
+    undoable: Any = monkeypatch.setattr
+    # The extensions change moto's classes; this takes the changes back afterwards.
+    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
+    monkeypatch.setattr(control, "TIME_SCALE", 0.005)
+    settings = replace(twin_settings, name="test-functions", slot=101, state=tmp_path_factory.mktemp("state"))
+    region = Region(settings, Podman(settings))
+    region.podman.configure()
+    moto = DomainDispatcherApplication(create_backend_app)
+    servers = []
+
+    def api(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        for route in region.routes:
+            app = route(environ)
+            if app is not None:
+                return list(app(environ, start_response))
+        with region.lock:
+            return list(moto(environ, start_response))
+
+    def serve(address: str, port: int) -> None:
+        server = make_server(address, port, api, threaded=True)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def open_vpc(vpc_id: str, namespace: str) -> None:
+        netns.inside(namespace, lambda: serve(API_ADDRESS, 80))
+
+    region.network = Network(settings, open_vpc, lambda vpc_id: None)
+    clear(region)
+    region.network.open()
+    awslambda.install(region)
+    loop = Functions(region)
+    region.loops[loop.name] = loop
+    loop.start()
+    serve(settings.address, 4566)
+    yield region
+    loop.end()
+    loop.join(timeout=30)
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+    left = region.podman.containers()
+    clear(region)
+    moto_api_backend.reset()
+    monkeypatch.undo()
+    assert left == []
+
+
+def clear(region: Region) -> None:
+    for name in region.podman.containers():
+        region.podman.remove(name)
+    region.network.close()
+
+
+class Api:
+    def __init__(self, region: Region) -> None:
+        def client(service: str) -> Any:
+            session = boto3.Session("test", "test", region_name=region.settings.region)
+            make: Any = session.client
+            quick = Config(retries={"total_max_attempts": 1})
+            return make(service, endpoint_url=region.settings.endpoint_url, config=quick)
+
+        self.region = region
+        self.functions, self.iam, self.sqs = client("lambda"), client("iam"), client("sqs")
+        self.sns, self.logs = client("sns"), client("logs")
+        document = {
+            "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}]
+        }
+        self.role = self.iam.create_role(RoleName="function", AssumeRolePolicyDocument=json.dumps(document))["Role"]["Arn"]
+
+    def create(self, name: str, code: bytes = b"", **options: Any) -> str:
+        defaults = {"Runtime": "python3.13", "Handler": "main.handle", "Role": self.role, "Timeout": 10}
+        created = self.functions.create_function(
+            FunctionName=name, Code={"ZipFile": code or package()}, **{**defaults, **options}
+        )
+        assert created["State"] == "Pending"
+        self.functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 0.1})
+        return str(created["FunctionArn"])
+
+    def invoke(self, name: str, event: Any = None, **options: Any) -> tuple[dict[str, Any], Any]:
+        answer = self.functions.invoke(FunctionName=name, Payload=json.dumps(event or {}), **options)
+        body = answer["Payload"].read()
+        return answer, json.loads(body) if body else None
+
+    def queue(self, name: str) -> tuple[str, str]:
+        url = self.sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        return url, arn
+
+    def receive(self, url: str, seconds: float = 30) -> dict[str, Any]:
+        def ask() -> list[dict[str, Any]]:
+            got: list[dict[str, Any]] = self.sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]).get("Messages", [])
+            return got
+
+        [message] = wait_for(ask, seconds)
+        return dict(message)
+
+
+@pytest.fixture(scope="module")
+def api(region: Region) -> Api:
+    return Api(region)
+
+
+def test_a_function_gets_what_lambda_gives_it(api: Api) -> None:
+    arn = api.create("plain", MemorySize=256, Environment={"Variables": {"WORD": "two\nlines $HOME 'quoted'"}})
+    answer, result = api.invoke("plain", {"a": 1}, LogType="Tail")
+    assert (answer["StatusCode"], answer["ExecutedVersion"]) == (200, "$LATEST")
+    assert "FunctionError" not in answer
+    assert result["event"] == {"a": 1}
+    assert result["word"] == "two\nlines $HOME 'quoted'"
+    assert result["user"] != 0
+    assert 8000 < result["left"] <= 10000
+    assert (result["arn"], result["memory"], result["group"]) == (arn, "256", "/aws/lambda/plain")
+    assert result["python"] == [3, 13]
+    tail = base64.b64decode(answer["LogResult"]).decode()
+    assert tail.startswith(f"START RequestId: {result['id']} Version: $LATEST\n")
+    assert 'got {"a": 1}\n' in tail
+    assert "Init Duration" in tail
+
+    # The same environment, warm, serves the next one.
+    started = time.monotonic()
+    _, again = api.invoke("plain")
+    assert again["count"] == 2
+    assert time.monotonic() - started < 1
+    streams = api.logs.describe_log_streams(logGroupName="/aws/lambda/plain")["logStreams"]
+    events = api.logs.get_log_events(logGroupName="/aws/lambda/plain", logStreamName=streams[0]["logStreamName"])["events"]
+    assert 'got {"a": 1}' in [event["message"] for event in events]
+
+
+def test_a_function_is_confined_and_has_its_roles_credentials(api: Api) -> None:
+    api.create("confined", Environment={"Variables": {"WORD": "a-secret-word"}})
+    assert api.invoke("confined", {"kind": "forbidden"})[1] == ["/var/task/new", "/etc/new", "/var/runtime/new"]
+    assert api.invoke("confined", {"kind": "who"})[1].startswith("arn:aws:sts::123456789012:assumed-role/function/")
+    # What the zip lacks is lacking, even if the image's own Python has it.
+    answer, error = api.invoke("confined", {"kind": "import"})
+    assert (answer["FunctionError"], error["errorType"]) == ("Unhandled", "ModuleNotFoundError")
+    everything = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert "awslambdaric" in everything
+    assert "a-secret-word" not in everything
+    assert "AWS_SECRET_ACCESS_KEY" not in everything
+
+
+def test_errors_have_lambdas_shape(api: Api) -> None:
+    api.create("failing", Timeout=1)
+    answer, error = api.invoke("failing", {"kind": "raise", "word": "x"}, LogType="Tail")
+    assert answer["FunctionError"] == "Unhandled"
+    assert (error["errorType"], error["errorMessage"]) == ("ValueError", "no good: x")
+    assert "[ERROR] ValueError: no good: x" in base64.b64decode(answer["LogResult"]).decode()
+    assert api.invoke("failing", {"kind": "large"})[1]["errorType"] == "Function.ResponseSizeTooLarge"
+    started = time.monotonic()
+    answer, error = api.invoke("failing", {"kind": "sleep", "seconds": 20}, LogType="Tail")
+    assert time.monotonic() - started < 5
+    assert error["errorType"] == "Sandbox.Timedout"
+    assert "Task timed out after 1.00 seconds" in base64.b64decode(answer["LogResult"]).decode()
+    assert api.invoke("failing")[1]["count"] == 1  # a new environment
+    assert api.invoke("failing", {"kind": "exit"})[1]["errorType"] in ("Runtime.ExitError", "SystemExit")
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind"),
+    [
+        ("absent.handle", "Runtime.ImportModuleError"),
+        ("main.absent", "Runtime.HandlerNotFound"),
+        ("broken.handle", "Runtime.UserCodeSyntaxError"),
+    ],
+)
+def test_a_function_that_does_not_load_says_why(api: Api, handler: str, kind: str) -> None:
+    name = handler.replace(".", "-")
+    api.create(name, package("def handle(:", "broken.py") if "broken" in handler else b"", Handler=handler)
+    answer, error = api.invoke(name)
+    assert (answer["FunctionError"], error["errorType"]) == ("Unhandled", kind)
+
+
+def test_updates_reach_the_next_invocation(api: Api) -> None:
+    api.create("changing", Environment={"Variables": {"WORD": "old"}})
+    assert api.invoke("changing")[1]["word"] == "old"
+    updated = api.functions.update_function_configuration(FunctionName="changing", Environment={"Variables": {"WORD": "new"}})
+    assert updated["LastUpdateStatus"] == "InProgress"
+    assert api.invoke("changing")[1]["word"] == "new"
+    api.functions.update_function_code(FunctionName="changing", ZipFile=package("def handle(event, context): return 'new code'"))
+    api.functions.get_waiter("function_updated_v2").wait(FunctionName="changing", WaiterConfig={"Delay": 0.1})
+    assert api.invoke("changing")[1] == "new code"
+    with pytest.raises(ClientError, match="Could not unzip"):
+        api.functions.update_function_code(FunctionName="changing", ZipFile=b"no zip")
+    assert api.invoke("changing")[1] == "new code"
+
+    def containers() -> list[str]:
+        return [name for name in api.region.podman.containers() if "changing" in name]
+
+    wait_for(lambda: len(containers()) == 1)
+    api.functions.delete_function(FunctionName="changing")
+    wait_for(lambda: not containers())
+    wait_for(lambda: not list((api.region.settings.state / "volumes/functions/changing").iterdir()))
+    with pytest.raises(ClientError, match="Function not found"):
+        api.invoke("changing")
+
+
+def test_concurrent_invocations_have_environments_of_their_own(api: Api) -> None:
+    api.create("parallel")
+    api.functions.put_function_concurrency(FunctionName="parallel", ReservedConcurrentExecutions=2)
+    answers: list[Any] = []
+
+    def sleep() -> None:
+        answers.append(api.invoke("parallel", {"kind": "sleep", "seconds": 3})[1]["count"])
+
+    threads = [threading.Thread(target=sleep) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    with pytest.raises(ClientError, match="TooManyRequestsException"):
+        api.invoke("parallel")
+    for thread in threads:
+        thread.join()
+    assert answers == [1, 1]
+
+
+def test_failed_events_are_retried_and_then_kept(api: Api) -> None:
+    failures, failures_arn = api.queue("failures")
+    dead, dead_arn = api.queue("dead")
+    arn = api.create("retried", DeadLetterConfig={"TargetArn": dead_arn})
+    assert api.functions.get_function(FunctionName="retried")["Configuration"]["DeadLetterConfig"] == {"TargetArn": dead_arn}
+    destination = {"OnFailure": {"Destination": failures_arn}}
+    for retries in (0, 2):
+        api.functions.put_function_event_invoke_config(
+            FunctionName="retried", MaximumRetryAttempts=retries, DestinationConfig=destination
+        )
+    event = {"kind": "raise", "word": "again"}
+    answer = api.functions.invoke(FunctionName="retried", InvocationType="Event", Payload=json.dumps(event))
+    request_id = answer["ResponseMetadata"]["RequestId"]
+    assert answer["StatusCode"] == 202
+    record = json.loads(api.receive(failures)["Body"])
+    assert record["requestPayload"] == event
+    assert record["responsePayload"]["errorMessage"] == "no good: again"
+    assert record["responseContext"] == {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"}
+    assert record["requestContext"] == {
+        "requestId": request_id,
+        "functionArn": f"{arn}:$LATEST",
+        "condition": "RetriesExhausted",
+        "approximateInvokeCount": 3,
+    }
+    letter = api.receive(dead)
+    assert json.loads(letter["Body"]) == event
+    assert letter["MessageAttributes"]["RequestID"]["StringValue"] == request_id
+    assert letter["MessageAttributes"]["ErrorMessage"]["StringValue"] == "no good: again"
+
+
+def test_sns_invokes_a_function_with_awss_event(api: Api) -> None:
+    url, queue_arn = api.queue("seen")
+    environment = {"Variables": {"QUEUE_URL": url.replace(api.region.settings.endpoint_url, f"http://{API_ADDRESS}")}}
+    source = HANDLER.replace('kind = event.get("kind")', 'kind = "queue"')
+    arn = api.create("subscriber", package(source), Environment=environment)
+    topic = api.sns.create_topic(Name="signups")["TopicArn"]
+    redrive = {"RedrivePolicy": json.dumps({"deadLetterTargetArn": queue_arn})}
+    subscription = api.sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=arn, Attributes=redrive)["SubscriptionArn"]
+    attributes = {"kind": {"DataType": "String", "StringValue": "signup"}}
+    message_id = api.sns.publish(TopicArn=topic, Message="hello", MessageAttributes=attributes)["MessageId"]
+    [record] = json.loads(api.receive(url)["Body"])["Records"]
+    assert (record["EventSource"], record["EventVersion"]) == ("aws:sns", "1.0")
+    assert record["EventSubscriptionArn"].startswith(topic)
+    content = record["Sns"]
+    assert (content["Message"], content["MessageId"], content["TopicArn"]) == ("hello", message_id, topic)
+    assert content["MessageAttributes"] == {"kind": {"Type": "String", "Value": "signup"}}
+    assert content["Subject"] is None
+    assert {"Type", "Timestamp", "Signature", "SignatureVersion", "SigningCertUrl", "UnsubscribeUrl"} <= set(content)
+
+    # With the function gone, the subscription's own dead-letter queue keeps the message.
+    api.functions.delete_function(FunctionName="subscriber")
+    wait_for(lambda: not [name for name in api.region.podman.containers() if "subscriber" in name])
+    api.sqs.purge_queue(QueueUrl=url)
+    api.sns.publish(TopicArn=topic, Message="too late")
+    assert json.loads(api.receive(url)["Body"])["Message"] == "too late"
+    api.sns.unsubscribe(SubscriptionArn=subscription)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"Runtime": "nodejs22.x"}, "python3.13 only"),
+        ({"Architectures": ["arm64"]}, "x86_64"),
+        ({"Environment": {"Variables": {"AWS_REGION": "x"}}}, "reserved keys"),
+        ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}, "outside VPCs"),
+        ({"Code": {"ZipFile": b"no zip"}}, "Could not unzip"),
+    ],
+)
+def test_what_can_not_run_is_refused(api: Api, options: dict[str, Any], words: str) -> None:
+    defaults = {"FunctionName": "refused", "Runtime": "python3.13", "Handler": "main.handle", "Role": api.role}
+    with pytest.raises(ClientError, match=words):
+        api.functions.create_function(**{**defaults, "Code": {"ZipFile": package()}, **options})
+    assert "refused" not in [function["FunctionName"] for function in api.functions.list_functions()["Functions"]]
+
+
+def test_bad_requests_are_refused(api: Api) -> None:
+    api.create("strict")
+    with pytest.raises(ClientError, match="InvalidRequestContentException"):
+        api.functions.invoke(FunctionName="strict", Payload=b"{")
+    with pytest.raises(ClientError, match="RequestTooLargeException"):
+        api.functions.invoke(FunctionName="strict", InvocationType="Event", Payload=json.dumps("x" * 1024 * 1024))
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        api.invoke("nobody")
+    assert api.functions.invoke(FunctionName="strict", InvocationType="DryRun")["StatusCode"] == 204
+
+
+def test_idle_environments_end(api: Api) -> None:
+    api.create("idle")
+    api.invoke("idle")
+    loop: Any = api.region.loops["Functions"]
+    assert any("idle" in name for name in api.region.podman.containers())
+    loop.bodies.retire({environment.function for environment in loop.bodies._environments}, idle=0)
+    assert not any("idle" in name for name in api.region.podman.containers())
+    folder: Path = api.region.settings.state / "volumes/environments"
+    assert not any("idle" in path.name for path in folder.iterdir())
