@@ -31,7 +31,7 @@ plan: setup  ## What Terraform would change (TARGET=production: on AWS)
 	@$(VENV)/python -m evenkeel plan
 
 test: setup lint  ## Every test: units, real parts, and the whole journey on a region of its own
-	@$(VENV)/python -m pytest
+	@$(VENV)/python -m evenkeel.test
 
 lint: setup  ## Format, types, Ansible, Terraform, shell
 	@$(VENV)/python -m evenkeel.lint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -85,15 +86,9 @@ class Stack:
         return ["-input=false", f"-var-file={self.target.tfvars}", *(f"-var={name}={value}" for name, value in variables.items())]
 
     def _environment(self) -> dict[str, str]:
-        environment = {**self.target.environment(), "TF_DATA_DIR": str(self.target.state / "terraform"), "TF_IN_AUTOMATION": "1"}
-        environment.setdefault("CHECKPOINT_DISABLE", "1")
+        environment = {**self.target.environment(), **settings(self.target.state / "terraform")}
         if self.target.local:
             environment.setdefault("TF_VAR_sendgrid_api_key", "SG.local")  # the mail sink takes any
-        if not Path(environment.get("TF_CLI_CONFIG_FILE", "/")).exists():
-            environment.pop("TF_CLI_CONFIG_FILE")  # a path to nothing, which Terraform warns about in every run
-        mirror = _mirror()
-        if mirror:
-            environment["TF_CLI_ARGS_init"] = f"-plugin-dir={mirror}"
         return environment
 
     def _terraform(self, arguments: list[str], output: Any) -> subprocess.Popen[str]:
@@ -160,6 +155,17 @@ class Stack:
             return
         if not self._runs():
             s3.delete_object(Bucket=self.bucket, Key=key)
+
+
+def settings(data: Path) -> dict[str, str]:
+    """Environment for Terraform on this machine, with its working data in `data`."""
+    found = {"TF_DATA_DIR": str(data), "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+    if not Path(os.environ.get("TF_CLI_CONFIG_FILE", "/")).exists():
+        found["TF_CLI_CONFIG_FILE"] = os.devnull  # instead of a path to nothing, of which every run would warn
+    mirror = _mirror()
+    if mirror:
+        found["TF_CLI_ARGS_init"] = f"-plugin-dir={mirror}"
+    return found
 
 
 def _mirror() -> Path | None:

@@ -6,9 +6,9 @@ import threading
 import time
 
 import requests
+from support import Platform, wait_until
 
 from evenkeel import status
-from tests.conftest import Platform, wait_until
 
 
 def fleet(platform: Platform) -> list[dict[str, str]]:

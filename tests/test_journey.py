@@ -7,8 +7,7 @@ import re
 import uuid
 
 import requests
-
-from tests.conftest import Platform, wait_until
+from support import Platform, wait_until
 
 PASSWORD = "a harbour for every ship"
 

@@ -129,7 +129,8 @@ class Databases(Loop):
         self._deaths.watch(server.name, pid)
         self.region.names.set(server.host, address)
         with self.region.records():
-            if database.status != "deleting":
+            # A request that came meanwhile, to stop or to delete, has its turn next.
+            if database.status in ("creating", "starting", "rebooting"):
                 database.status = "available"
 
     def _revive(self, database: Any) -> None:

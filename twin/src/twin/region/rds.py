@@ -26,8 +26,6 @@ from twin.region.region import Region
 # What RDS's passwords may have but / @ " ' and space: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html
 PASSWORD_CHARACTERS = string.ascii_letters + string.digits + "!#$%&()*+-.:;<=>?[]^_{|}~"
 PASSWORD_LENGTH = 32
-# States in which a request finds the instance busy.
-BUSY = ("creating", "deleting", "rebooting", "starting", "stopping")
 
 
 def has_body(database: Any) -> bool:

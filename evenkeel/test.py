@@ -1,0 +1,95 @@
+"""`make test`: every suite in a process of its own, on real parts; one summary at the end.
+
+Suites named as arguments run alone: `python -m evenkeel.test app terraform`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from evenkeel.host import ROOT
+from evenkeel.local import Local
+from evenkeel.stack import FOLDER, settings
+from evenkeel.steps import Failure, stop
+from twin.bodies import postgres
+from twin.bodies.podman import Podman
+from twin.settings import Settings
+
+SUITES = ("app", "verifier", "terraform", "twin", "journey")
+# A store user of its own, beside any region that runs.
+SCRATCH = Local("test-database", 98)
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """A PostgreSQL server on a loopback port, of the version that the platform runs; yields its URL."""
+    own = Settings(state=SCRATCH.state, store=SCRATCH.store, name=SCRATCH.name, slot=SCRATCH.slot)
+    podman = Podman(own)
+    podman.configure()
+    shutil.rmtree(own.state, ignore_errors=True)
+    own.state.mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    password = secrets.token_urlsafe(16)
+    server = postgres.Server(
+        SCRATCH.name, own.state, "tester", password, "tests", port=port, listen="127.0.0.1", parameters={"max_connections": "300"}
+    )
+    try:
+        postgres.start(podman, server)
+        postgres.wait_ready(podman, server)
+        yield f"postgresql://tester:{password}@127.0.0.1:{port}/tests"
+    finally:
+        podman.remove(SCRATCH.name)
+        podman.leave()
+        shutil.rmtree(own.state, ignore_errors=True)
+
+
+def run(suite: str) -> int:
+    """Run one suite; returns its exit status."""
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    if suite == "terraform":
+        environment |= settings(ROOT / ".state" / "terraform-test")
+        for arguments in (["init", "-backend=false", "-input=false"], ["test"]):
+            status = subprocess.run(["terraform", f"-chdir={FOLDER}", *arguments, "-no-color"], env=environment).returncode
+            if status:
+                return status
+        return 0
+    folder = "tests" if suite == "journey" else f"{suite}/tests"
+    command = [sys.executable, "-m", "pytest", folder]
+    if suite != "app":
+        return subprocess.run(command, cwd=ROOT, env=environment).returncode
+    with database() as url:
+        return subprocess.run(command, cwd=ROOT, env={**environment, "SIGNUP_TEST_DATABASE_URL": url}).returncode
+
+
+def main(names: list[str]) -> int:
+    unknown = set(names) - set(SUITES)
+    if unknown:
+        stop(f"there is no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    began = time.monotonic()
+    try:
+        SCRATCH.prepare()
+    except Failure as failure:
+        stop(str(failure))
+    summary = []
+    for suite in names or SUITES:
+        print(f"\n== {suite} ({time.monotonic() - began:.0f} s since the start)", flush=True)
+        started = time.monotonic()
+        status = run(suite)
+        summary.append((suite, status, time.monotonic() - started))
+    print()
+    for suite, status, seconds in summary:
+        print(f"{suite:10} {'passed' if status == 0 else f'FAILED ({status})'} in {seconds:.0f} s")
+    return int(any(status for _, status, _ in summary))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
