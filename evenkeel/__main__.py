@@ -46,7 +46,7 @@ def up(target: Target) -> None:
     print(f"\nUp after {steps.elapsed:.0f} s.\n\n{status.show(target, outputs)}\n")
     running = {row["image"] for row in status.fleet(target, outputs["autoscaling_group_name"])}
     if running - {image_id}:
-        print(f"The fleet runs {', '.join(sorted(running))}; the newest image is {image_id}. A deploy rolls it out.\n")
+        print(f"The fleet runs {', '.join(sorted(running))}; {image_id} is newer. `make down up` starts the fleet from it.\n")
     print(f"Try it:\n{TRY.format(url=outputs['service_url'])}\nthen read the mail at {local.mail_url} and open its link.")
     print('For your own tools: eval "$(make -s env)"      To end: make down')
 

@@ -11,6 +11,7 @@ from evenkeel.steps import stop
 # The Python that each lock must suit: the image's and the Lambda's, or the oldest that the tooling supports.
 PYTHONS = {"service": "3.13", "verifier": "3.13", "tooling": "3.11", "installer": "3.11"}
 LOCKS = {ROOT / "requirements" / f"{name}.in": python for name, python in PYTHONS.items()}
+LOCKS[ROOT / "twin" / "lambda-runtime.in"] = "3.13"
 
 
 def renew(source: Path, python: str) -> None:

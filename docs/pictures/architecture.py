@@ -10,7 +10,8 @@ ZONES = ("a", "b", "c")
 HEAD = """
 digraph evenkeel {
   rankdir=LR; bgcolor="white"; fontname="Helvetica"; nodesep=0.25; ranksep=0.55
-  node [shape=box, style="rounded,filled", fillcolor="#eef3fb", color="#4a6fa5", fontname="Helvetica", fontsize=11, margin="0.15,0.08"]
+  node [shape=box, style="rounded,filled", fillcolor="#eef3fb", color="#4a6fa5"]
+  node [fontname="Helvetica", fontsize=11, margin="0.15,0.08"]
   edge [color="#56606e", fontname="Helvetica", fontsize=9, arrowsize=0.7]
 """
 

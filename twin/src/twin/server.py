@@ -162,7 +162,9 @@ def _web(address: str, port: int, app: WsgiApp) -> Any:
         with socket.create_server((address, port), backlog=128) as bound:
             return make_server(address, port, app, threaded=True, request_handler=QuietHandler, fd=bound.fileno())
     except OSError as error:
-        raise OSError(f"{address}:{port}: {error.strerror}. `ss -ltnp` shows who listens there; end it, or use another slot") from None
+        raise OSError(
+            f"{address}:{port}: {error.strerror}. `ss -ltnp` shows who listens there; end it, or use another slot"
+        ) from None
 
 
 def _serving(server: Any) -> Any:

@@ -20,6 +20,7 @@ PACKAGES = (
     "systemd-sysv",
     "dbus",
     "python3",
+    "python3-apt",
     "sudo",
     "openssh-server",
     "iproute2",

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twin.bodies import debian, lambda_runtime
-from twin.bodies.podman import PodmanError
 from twin.bodies.runtime_api import ADDRESS, PORT, Event, Notice
 from twin.settings import API_ADDRESS, DNS_ADDRESS
 
@@ -35,7 +34,6 @@ UID = 993
 INIT_SECONDS = 30.0
 CREDENTIAL_SECONDS = 12 * 3600
 LOG_TAIL_BYTES = 4096
-REMOVALS = 5
 # Takes over the environment from a file, since a process list or `podman inspect` would show it to others, and sends
 # output to a file, where everything written before a result is there when the result is. Without `site`, the image's own
 # packages don't hide that a function's zip lacks one.
@@ -132,14 +130,7 @@ class ExecutionEnvironment:
         """Remove the container and all that was made for it."""
         self.functions.deaths.forget(self.name)
         self.functions.api.close(self.address)
-        for attempt in range(REMOVALS):
-            try:
-                self.functions.podman.remove(self.name)
-                break
-            except PodmanError:  # a container that ends by itself at this very moment can't be stopped
-                if attempt == REMOVALS - 1:
-                    raise
-                time.sleep(0.2)
+        self.functions.podman.remove(self.name)
         self.functions.network.detach(self.interface)
         shutil.rmtree(self.folder, ignore_errors=True)
 

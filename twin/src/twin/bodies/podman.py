@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 from twin.settings import Settings
 
 LABEL = "twin"
+_REMOVALS = 5  # tries
 
 # cgroupfs and file events need no systemd on the host; the ulimits are ones that a host without CAP_SYS_RESOURCE grants.
 CONTAINERS_CONF = """\
@@ -78,7 +80,7 @@ class Podman:
     def start(self, name: str, image: str, *command: str, netns: Path, options: tuple[str, ...] = ()) -> int:
         """Start container `name` in network namespace `netns`; returns the host's process id of its first process."""
         label = f"{LABEL}={self.settings.name}"
-        self.run("rm", "--force", "--ignore", "--time=0", name)
+        self.remove(name)
         self.run("run", "--detach", f"--name={name}", f"--label={label}", f"--network=ns:{netns}", *options, image, *command)
         return self.pid(name)
 
@@ -90,7 +92,15 @@ class Podman:
         return int(self.run("inspect", "--format={{.State.ExitCode}}", name))
 
     def remove(self, name: str) -> None:
-        self.run("rm", "--force", "--ignore", "--time=0", "--volumes", name)
+        """Remove a container, running or not; one that isn't there is no error."""
+        for attempt in range(_REMOVALS):
+            try:
+                self.run("rm", "--force", "--ignore", "--time=0", "--volumes", name)
+                return
+            except PodmanError:  # a container that ends by itself at this very moment can't be stopped
+                if attempt == _REMOVALS - 1:
+                    raise
+                time.sleep(0.2)
 
     def containers(self) -> list[str]:
         """Names of this twin's containers, running or not."""

@@ -20,9 +20,7 @@ from twin.region.region import Region
 
 log = logging.getLogger(__name__)
 
-_DIFFERENCE = (
-    "an instance was {} in response to a difference between desired and actual capacity, {} the capacity from {} to {}."
-)
+_DIFFERENCE = "an instance was {} in response to a difference between desired and actual capacity, {} the capacity from {} to {}."
 RETRY_SECONDS = (5, 10, 20, 60)  # after failed launches in a row
 
 

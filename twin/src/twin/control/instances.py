@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import select
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from twin.bodies.deaths import Deaths
 from twin.bodies.podman import PodmanError
 from twin.control.loop import Loop
 from twin.region.ec2 import set_state
@@ -37,7 +36,8 @@ class Instances(Loop):
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="instance")
         self._busy: set[str] = set()
         self._busy_lock = threading.Lock()
-        self._watched: dict[str, int] = {}
+        self._deaths = Deaths(self._on_death)
+        self._dead: set[str] = set()
 
     # The loop
 
@@ -46,7 +46,6 @@ class Instances(Loop):
             instances = list(self.region.ec2.all_instances())
             images = list(self.region.ec2.amis.values())
             self.catalog.save()
-        dead = self._dead()
         for instance in instances:
             if instance.state == "pending":
                 self._submit(instance.id, self._boot, instance)
@@ -57,7 +56,7 @@ class Instances(Loop):
             elif instance.state == "running" and getattr(instance, "reboot_requested", False):
                 instance.reboot_requested = False
                 self._submit(instance.id, self._reboot, instance)
-            elif instance.state == "running" and instance.id in dead:
+            elif instance.state == "running" and instance.id in self._dead:
                 self._submit(instance.id, self._died, instance)
         for image in images:
             if image.state == "pending":
@@ -92,7 +91,7 @@ class Instances(Loop):
                 name, image = instance.private_dns_name, podman_image(instance.image_id)
             if instance.id in self.region.podman.containers():
                 self.region.podman.run("start", instance.id)
-                self._watch(instance.id, self.region.podman.pid(instance.id))
+                self._deaths.watch(instance.id, self.region.podman.pid(instance.id))
             else:
                 namespace = network.attach(instance.id, vpc, subnet.id, cidr, address)
                 capabilities = tuple(f"--cap-add={capability}" for capability in CAPABILITIES)
@@ -103,7 +102,7 @@ class Instances(Loop):
                     f"--dns-search={name.split('.', 1)[1]}",
                     *capabilities,
                 )
-                self._watch(
+                self._deaths.watch(
                     instance.id, self.region.podman.start(instance.id, image, "/sbin/init", netns=namespace, options=options)
                 )
                 if public:
@@ -122,7 +121,7 @@ class Instances(Loop):
                 set_state(instance, "running")
 
     def _stop(self, instance: Any) -> None:
-        self._forget(instance.id)
+        self._deaths.forget(instance.id)
         self.region.podman.run("stop", "--time=30", instance.id, check=False)
         with self.region.records():
             if instance.state == "stopping":
@@ -131,7 +130,7 @@ class Instances(Loop):
                 instance.state_reason = reason
 
     def _remove(self, instance: Any) -> None:
-        self._forget(instance.id)
+        self._deaths.forget(instance.id)
         # A machine that is shut down gets to stop its services, as on AWS.
         self.region.podman.run("stop", "--time=30", "--ignore", instance.id, check=False)
         self.region.podman.remove(instance.id)
@@ -147,17 +146,17 @@ class Instances(Loop):
             instance.state_reason, instance._reason = reason, words
 
     def _reboot(self, instance: Any) -> None:
-        self._forget(instance.id)
+        self._deaths.forget(instance.id)
         self.region.podman.run("restart", "--time=30", instance.id)
-        self._watch(instance.id, self.region.podman.pid(instance.id))
+        self._deaths.watch(instance.id, self.region.podman.pid(instance.id))
 
     def _died(self, instance: Any) -> None:
         """The container's first process ended without the API having asked for it."""
-        self._forget(instance.id)
+        self._dead.discard(instance.id)
         code = self.region.podman.exit_code(instance.id)
         if code == REBOOTED:
             self.region.podman.run("start", instance.id)
-            self._watch(instance.id, self.region.podman.pid(instance.id))
+            self._deaths.watch(instance.id, self.region.podman.pid(instance.id))
             return
         with self.region.records():
             if instance.state != "running":
@@ -185,34 +184,9 @@ class Instances(Loop):
             image.state = "available"
         self.region.wake("Instances")
 
-    # Deaths are seen through process file descriptors: at once and without polling podman.
-
-    def _watch(self, name: str, pid: int) -> None:
-        if pid:
-            self._watched[name] = os.pidfd_open(pid)
-            threading.Thread(target=self._wait, args=(self._watched[name],), daemon=True).start()
-
-    def _wait(self, descriptor: int) -> None:
-        try:
-            select.select([descriptor], [], [])
-        except (OSError, ValueError):
-            return  # closed: nobody cares any more
+    def _on_death(self, name: str) -> None:
+        self._dead.add(name)
         self.wake()
-
-    def _dead(self) -> set[str]:
-        watched = dict(self._watched)
-        if not watched:
-            return set()
-        poll = select.poll()
-        for descriptor in watched.values():
-            poll.register(descriptor, select.POLLIN)
-        ended = {descriptor for descriptor, _ in poll.poll(0)}
-        return {name for name, descriptor in watched.items() if descriptor in ended}
-
-    def _forget(self, name: str) -> None:
-        descriptor = self._watched.pop(name, None)
-        if descriptor is not None:
-            os.close(descriptor)
 
     def end(self) -> None:
         super().end()
