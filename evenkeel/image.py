@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from evenkeel import packages
 from evenkeel.host import ROOT, VENV
@@ -35,6 +37,8 @@ def bake(target: Target, note: Callable[[str], None]) -> str:
         image_id = str(max(found, key=lambda image: image["CreationDate"])["ImageId"])
         note(f"{image_id} is there")
         return image_id
+    if target.local:
+        _sweep(ec2)
     manifest = target.state / "manifest.json"
     manifest.unlink(missing_ok=True)
     variables = {
@@ -54,6 +58,20 @@ def bake(target: Target, note: Callable[[str], None]) -> str:
     image_id = str(artifact.split(":")[-1])
     note(image_id)
     return image_id
+
+
+def _sweep(ec2: Any) -> None:
+    """Remove what a killed bake left on the local region, which this command alone bakes on."""
+    building = [
+        {"Name": "tag:Name", "Values": ["*-build"]},
+        {"Name": "instance-state-name", "Values": ["pending", "running", "stopped"]},
+    ]
+    left = [instance for entry in ec2.describe_instances(Filters=building)["Reservations"] for instance in entry["Instances"]]
+    if left:
+        ec2.terminate_instances(InstanceIds=[instance["InstanceId"] for instance in left])
+    for pair in ec2.describe_key_pairs()["KeyPairs"]:
+        if pair["KeyName"].startswith("packer_"):
+            ec2.delete_key_pair(KeyName=pair["KeyName"])
 
 
 def _run(command: list[str], target: Target, log: Path, note: Callable[[str], None]) -> None:
@@ -83,7 +101,7 @@ def _run(command: list[str], target: Target, log: Path, note: Callable[[str], No
                     note(reason.doing)
             status = process.wait()
         except BaseException:
-            process.terminate()  # Packer removes its instance, key and security group
+            process.send_signal(signal.SIGINT)  # Packer removes its instance, key and security group
             process.wait()
             raise
     if status:
@@ -99,7 +117,7 @@ class _Reason:
         self._words: list[str] = []
 
     def read(self, line: str) -> None:
-        text = re.sub(r"^(==> )?[\w.-]+: ", "", line.rstrip())
+        text = re.sub(r"^(==>|\s*) *[\w.-]+: ", "", line.rstrip())
         if task := re.search(r"TASK \[(.+?)\]", text):
             self.doing = task[1]
         elif line.startswith("==> "):

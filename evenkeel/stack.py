@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,7 +84,12 @@ class Stack:
 
     def _inputs(self) -> list[str]:
         variables = {"verifier_package": str(packages.verifier()), **self.variables}
-        return ["-input=false", f"-var-file={self.target.tfvars}", *(f"-var={name}={value}" for name, value in variables.items())]
+        return [
+            "-input=false",
+            "-lock-timeout=10m",
+            f"-var-file={self.target.tfvars}",
+            *(f"-var={name}={value}" for name, value in variables.items()),
+        ]
 
     def _environment(self) -> dict[str, str]:
         environment = {**self.target.environment(), **settings(self.target.state / "terraform")}
@@ -99,6 +105,8 @@ class Stack:
             stdout=output,
             stderr=subprocess.PIPE if output else None,
             text=True,
+            # Ctrl-C reaches this process alone, which passes it on once: a second one would make Terraform drop its state.
+            start_new_session=bool(output),
         )
 
     def _run(self, *arguments: str) -> str:
@@ -126,7 +134,9 @@ class Stack:
                 error = process.stderr.read() if process.stderr else ""
                 status = process.wait()
             except BaseException:
-                process.terminate()  # Terraform stops after the resource at hand, saves its state and releases the lock
+                process.send_signal(
+                    signal.SIGINT
+                )  # Terraform stops after the resource at hand, saves its state and releases the lock
                 process.wait()
                 raise
         if status:

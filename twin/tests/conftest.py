@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 
 from twin.bodies import debian, lambda_runtime, postgres_image
@@ -22,3 +32,41 @@ def twin_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     postgres_image.build(podman)
     lambda_runtime.build(podman)
     return settings
+
+
+@pytest.fixture(scope="session")
+def served(twin_settings: Settings) -> Iterator[Settings]:
+    """A whole twin in a process of its own, as `python -m twin serve` runs it."""
+    own = replace(twin_settings, name="test-served", slot=102, state=twin_settings.state / "served")
+    command = [sys.executable, "-m", "twin", "serve", f"--name={own.name}", f"--slot={own.slot}"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    own.state.mkdir()
+    with (own.state / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, f"--state={own.state}", f"--store={own.store}"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )
+    until = time.monotonic() + 120
+    while True:
+        assert process.poll() is None, (own.state / "log").read_text()
+        assert time.monotonic() < until, "the twin did not answer within 120 s"
+        try:
+            socket.create_connection((own.address, 4566), timeout=2).close()
+            break
+        except OSError:
+            time.sleep(0.2)
+    yield own
+    process.terminate()
+    assert process.wait(timeout=120) == 0
+
+
+@pytest.fixture(scope="session")
+def client(served: Settings) -> Callable[[str], Any]:
+    """Makes boto3 clients of the served twin, with its operator's key."""
+    key = json.loads((served.state / "operator.json").read_text())
+    session = boto3.Session(key["access_key_id"], key["secret_access_key"], region_name=served.region)
+    make: Any = session.client
+    return lambda service: make(service, endpoint_url=served.endpoint_url)

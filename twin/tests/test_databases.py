@@ -94,8 +94,8 @@ class Api:
             "DBInstanceClass": "db.t4g.micro",
             "Engine": "postgres",
             "AllocatedStorage": 20,
-            "DBName": "signup",
-            "MasterUsername": "signup",
+            "DBName": "accounts",
+            "MasterUsername": "accounts",
             "DBSubnetGroupName": "test",
             "DBParameterGroupName": "test",
         }
@@ -114,14 +114,14 @@ class Api:
     def password(self) -> str:
         arn = self.describe()["MasterUserSecret"]["SecretArn"]
         secret = json.loads(self.secrets.get_secret_value(SecretId=arn)["SecretString"])
-        assert secret["username"] == "signup"
+        assert secret["username"] == "accounts"
         return str(secret["password"])
 
     def connect(self, **options: Any) -> Any:
         """Connect from inside the VPC, as an instance would."""
         database = self.region.backend("rds").databases["test"]
         address = database.interface.private_ip_address
-        settings = {"host": address, "user": "signup", "dbname": "signup", "sslmode": "require", "connect_timeout": 5}
+        settings = {"host": address, "user": "accounts", "dbname": "accounts", "sslmode": "require", "connect_timeout": 5}
         return netns.inside(self.region.network.namespace(self.vpc), lambda: psycopg2.connect(**{**settings, **options}))
 
 
@@ -262,12 +262,12 @@ def test_a_server_runs_without_rds(twin_settings: Settings, tmp_path: Path) -> N
     podman.configure()
     postgres_image.build(podman)
     server = postgres.Server(
-        "test-postgres", tmp_path, "signup", "it's a secret", database="signup", port=15432, listen="127.0.0.1"
+        "test-postgres", tmp_path, "accounts", "it's a secret", database="accounts", port=15432, listen="127.0.0.1"
     )
     try:
         postgres.start(podman, server)
         postgres.wait_ready(podman, server)
-        options: dict[str, Any] = {"host": "127.0.0.1", "port": 15432, "user": "signup", "dbname": "signup"}
+        options: dict[str, Any] = {"host": "127.0.0.1", "port": 15432, "user": "accounts", "dbname": "accounts"}
         assert ask(psycopg2.connect(password=server.password, **options), "SELECT 1") == [(1,)]
     finally:
         podman.remove(server.name)

@@ -340,17 +340,17 @@ def test_sns_invokes_a_function_with_awss_event(api: Api) -> None:
     environment = {"Variables": {"QUEUE_URL": url.replace(api.region.settings.endpoint_url, f"http://{API_ADDRESS}")}}
     source = HANDLER.replace('kind = event.get("kind")', 'kind = "queue"')
     arn = api.create("subscriber", package(source), Environment=environment)
-    topic = api.sns.create_topic(Name="signups")["TopicArn"]
+    topic = api.sns.create_topic(Name="orders")["TopicArn"]
     redrive = {"RedrivePolicy": json.dumps({"deadLetterTargetArn": queue_arn})}
     subscription = api.sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=arn, Attributes=redrive)["SubscriptionArn"]
-    attributes = {"kind": {"DataType": "String", "StringValue": "signup"}}
+    attributes = {"kind": {"DataType": "String", "StringValue": "order"}}
     message_id = api.sns.publish(TopicArn=topic, Message="hello", MessageAttributes=attributes)["MessageId"]
     [record] = json.loads(api.receive(url)["Body"])["Records"]
     assert (record["EventSource"], record["EventVersion"]) == ("aws:sns", "1.0")
     assert record["EventSubscriptionArn"].startswith(topic)
     content = record["Sns"]
     assert (content["Message"], content["MessageId"], content["TopicArn"]) == ("hello", message_id, topic)
-    assert content["MessageAttributes"] == {"kind": {"Type": "String", "Value": "signup"}}
+    assert content["MessageAttributes"] == {"kind": {"Type": "String", "Value": "order"}}
     assert content["Subject"] is None
     assert {"Type", "Timestamp", "Signature", "SignatureVersion", "SigningCertUrl", "UnsubscribeUrl"} <= set(content)
 

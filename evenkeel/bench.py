@@ -1,0 +1,135 @@
+"""`make bench`: measures the platform that runs, and writes docs/scores.md.
+
+The seconds are this machine's, not AWS's. Traffic goes to the local region alone, bounded in count.
+"""
+
+from __future__ import annotations
+
+import platform as machine
+import statistics
+import subprocess
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from evenkeel import status
+from evenkeel.host import ROOT
+from evenkeel.stack import Stack
+from evenkeel.steps import Failure, Steps, stop, wait_for
+from evenkeel.target import Target
+
+SCORES = ROOT / "docs" / "scores.md"
+LOSSES, SIGNUPS, JOURNEYS = 3, 200, 10
+
+
+class Bench:
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.outputs: dict[str, Any] = Stack(target).outputs()
+        if not self.outputs or target.local is None:
+            raise Failure("nothing runs here to be measured: run `make up` first")
+        self.url = str(self.outputs["service_url"])
+        self.mail = target.local.mail_url
+        self.group = str(self.outputs["autoscaling_group_name"])
+
+    def losses(self) -> list[float]:
+        """Seconds from an instance's loss to three healthy ones, the replacement among them."""
+        found = []
+        for _ in range(LOSSES):
+            rows = status.fleet(self.target, self.group)
+            victim = rows[0]["instance"]
+            self._podman("kill", victim)
+            began = time.monotonic()
+
+            def restored(count: int = len(rows), victim: str = victim) -> bool:
+                now = status.fleet(self.target, self.group)
+                return status.healthy(now) == count == len(now) and victim not in {row["instance"] for row in now}
+
+            wait_for("the replacement", restored, 300, period=0.1)
+            found.append(time.monotonic() - began)
+        return found
+
+    def signups(self) -> list[float]:
+        """Milliseconds of each of a row of signups on one connection."""
+        found = []
+        with requests.Session() as session:
+            for _ in range(SIGNUPS):
+                began = time.monotonic()
+                self._sign_up(session)
+                found.append(1000 * (time.monotonic() - began))
+        return found
+
+    def journeys(self) -> list[float]:
+        """Seconds from a signup's answer to its mail."""
+        found = []
+        with requests.Session() as session:
+            for _ in range(JOURNEYS):
+                email = self._sign_up(session)
+                began = time.monotonic()
+
+                def arrived(email: str = email) -> bool:
+                    return bool(session.get(f"{self.mail}/messages", params={"to": email}, timeout=10).json())
+
+                wait_for("a mail", arrived, 60, period=0.02)
+                found.append(time.monotonic() - began)
+        return found
+
+    def _sign_up(self, session: requests.Session) -> str:
+        email = f"bench-{uuid.uuid4().hex}@example.com"
+        person = {"first_name": "Bench", "last_name": "Mark", "email": email, "password": "measured twice, cut once"}
+        answer = session.post(f"{self.url}/v1/user", json=person, timeout=30)
+        if answer.status_code != 201:
+            raise Failure(f"a signup was answered with {answer.status_code}: {answer.text[:200]}")
+        return email
+
+    def _podman(self, *arguments: str) -> None:
+        subprocess.run(["podman", *arguments], env=self.target.environment(), check=True, capture_output=True)
+
+
+def _machine() -> str:
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+    ]
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1024**2
+    return f"{len(names)} x {names[0] if names else machine.machine()}, {memory:.0f} GiB, Linux {machine.release().split('-')[0]}"
+
+
+def _row(what: str, values: list[float], unit: str) -> str:
+    ordered = sorted(values)
+    p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+    return f"| {what} | {len(values)} | {statistics.median(values):.3g} {unit} | {p99:.3g} {unit} |"
+
+
+def main() -> None:
+    try:
+        bench = Bench(Target.from_environment())
+        steps = Steps(3)
+        with steps.step(f"{SIGNUPS} signups, one after the other"):
+            signups = bench.signups()
+        with steps.step(f"{JOURNEYS} signups until their mail"):
+            journeys = bench.journeys()
+        with steps.step(f"{LOSSES} losses of an instance"):
+            losses = bench.losses()
+    except Failure as failure:
+        stop(str(failure))
+    rows = [
+        _row("signup, answered through the load balancer", signups, "ms"),
+        _row("from the answer to the mail at the sink", journeys, "s"),
+        _row("loss of an instance to a full, healthy fleet", losses, "s"),
+    ]
+    SCORES.write_text(
+        "# Scores\n"
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. Machine: {_machine()}.\n"
+        "Everything runs on it at once: load generator, fleet, database, functions. These are its seconds, not AWS's.\n\n"
+        "| what | runs | median | p99 or worst |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
+    )
+    print("\n".join(rows))
+    print(f"written to {SCORES.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

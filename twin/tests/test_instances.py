@@ -1,0 +1,167 @@
+"""Instances with real bodies, as a boto3 client and a person with ssh meet them."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from twin.bodies.podman import Podman
+from twin.settings import Settings
+
+USER_DATA = "#cloud-config\nwrite_files:\n  - path: /etc/from-user-data\n    content: yes it is\n"
+
+
+def until(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := ready()):
+        assert time.monotonic() < end, f"{what} did not come within {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def ec2(client: Callable[[str], Any]) -> Any:
+    return client("ec2")
+
+
+@pytest.fixture(scope="module")
+def key(ec2: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("key") / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(file)], check=True)
+    ec2.import_key_pair(KeyName="tester", PublicKeyMaterial=file.with_suffix(".pub").read_bytes())
+    return file
+
+
+def launch(ec2: Any, **options: Any) -> dict[str, Any]:
+    base = ec2.describe_images(Owners=["136693071363"], Filters=[{"Name": "name", "Values": ["debian-13-amd64-*"]}])["Images"][0]
+    options = {"ImageId": base["ImageId"], "InstanceType": "t3.micro", **options}
+    instance_id = ec2.run_instances(MinCount=1, MaxCount=1, **options)["Instances"][0]["InstanceId"]
+    return reach(ec2, instance_id, "running")
+
+
+def describe(ec2: Any, instance_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+    return found
+
+
+def reach(ec2: Any, instance_id: str, state: str) -> dict[str, Any]:
+    found: dict[str, Any] = until(
+        f"{instance_id} {state}", lambda: (now := describe(ec2, instance_id))["State"]["Name"] == state and now
+    )
+    return found
+
+
+@pytest.fixture(scope="module")
+def instance(ec2: Any, key: Path) -> Iterator[dict[str, Any]]:
+    found = launch(ec2, KeyName="tester", UserData=USER_DATA, MetadataOptions={"HttpTokens": "required"})
+    yield found
+    ec2.terminate_instances(InstanceIds=[found["InstanceId"]])
+    reach(ec2, found["InstanceId"], "terminated")
+
+
+def ssh(key: Path, instance: dict[str, Any], command: str) -> str:
+    options = [
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "ConnectTimeout=5",
+        "-o",
+        "BatchMode=yes",
+    ]
+
+    def attempt() -> subprocess.CompletedProcess[str] | None:
+        words = ["ssh", *options, "-i", str(key), f"admin@{instance['PublicIpAddress']}", command]
+        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return None if done.returncode == 255 else done
+
+    done: subprocess.CompletedProcess[str] = until("ssh", attempt)
+    return done.stdout.strip()
+
+
+def test_cloud_init_takes_key_user_data_and_host_name(instance: dict[str, Any], key: Path) -> None:
+    shown = ssh(key, instance, "cloud-init status --wait; cat /etc/from-user-data; hostname; sudo -n id -u; hostname -I")
+    status, text, host, root, addresses = shown.splitlines()
+    assert status.strip(".\n ") == "status: done"
+    assert text == "yes it is"
+    assert host == instance["PrivateDnsName"].split(".")[0]
+    assert root == "0"
+    assert addresses.split() == [instance["PrivateIpAddress"]]
+
+
+def test_metadata_asks_for_a_token(instance: dict[str, Any], key: Path) -> None:
+    url = "http://169.254.169.254/latest"
+    answers = ssh(
+        key,
+        instance,
+        f"curl -so /dev/null -w '%{{http_code}}\\n' {url}/meta-data/instance-id;"
+        f"curl -so /dev/null -w '%{{http_code}}\\n' -H 'X-aws-ec2-metadata-token: forged' {url}/meta-data/instance-id;"
+        f"t=$(curl -sX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' {url}/api/token);"
+        f'curl -s -H "X-aws-ec2-metadata-token: $t" {url}/meta-data/instance-id; echo;'
+        f"curl -sX PUT -o /dev/null -w '%{{http_code}}' -H 'X-aws-ec2-metadata-token-ttl-seconds: 999999' {url}/api/token",
+    )
+    assert answers.split() == ["401", "401", instance["InstanceId"], "400"]
+
+
+def test_private_addresses_are_private(instance: dict[str, Any]) -> None:
+    """From the host, as from outside a VPC, only the public address answers."""
+    probe = subprocess.run(
+        ["bash", "-c", f"exec 3<>/dev/tcp/{instance['PrivateIpAddress']}/22"], capture_output=True, timeout=300
+    )
+    assert probe.returncode != 0
+
+
+def test_a_reboot_from_inside_keeps_the_instance(ec2: Any, instance: dict[str, Any], key: Path, served: Settings) -> None:
+    ssh(key, instance, "sudo touch /run/before")
+    ssh(key, instance, "sudo systemctl reboot")
+    until("the reboot", lambda: ssh(key, instance, "test -e /run/before || echo gone") == "gone")
+    now = describe(ec2, instance["InstanceId"])
+    assert now["State"]["Name"] == "running"
+    assert now["PrivateIpAddress"] == instance["PrivateIpAddress"]
+
+
+def test_stopped_instances_start_again_with_their_files(ec2: Any, instance: dict[str, Any], key: Path) -> None:
+    ssh(key, instance, "echo kept | sudo tee /var/kept")
+    ec2.stop_instances(InstanceIds=[instance["InstanceId"]])
+    stopped = reach(ec2, instance["InstanceId"], "stopped")
+    assert stopped["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+    with pytest.raises(ClientError, match="IncorrectInstanceState"):
+        ec2.reboot_instances(InstanceIds=[instance["InstanceId"]])
+    ec2.start_instances(InstanceIds=[instance["InstanceId"]])
+    again = reach(ec2, instance["InstanceId"], "running")
+    assert ssh(key, again, "cat /var/kept") == "kept"
+
+
+def test_an_image_is_what_the_instance_was(ec2: Any, instance: dict[str, Any], key: Path) -> None:
+    ssh(key, instance, "echo baked | sudo tee /var/baked")
+    made = ec2.create_image(InstanceId=instance["InstanceId"], Name="baked")["ImageId"]
+    until("the image", lambda: ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available")
+    with pytest.raises(ClientError, match=r"InvalidAMIName\.Duplicate"):
+        ec2.create_image(InstanceId=instance["InstanceId"], Name="baked")
+    born = launch(ec2, ImageId=made, KeyName="tester")
+    assert ssh(key, born, "cat /var/baked") == "baked"
+    ec2.terminate_instances(InstanceIds=[born["InstanceId"]])
+    reach(ec2, born["InstanceId"], "terminated")
+    ec2.deregister_image(ImageId=made)
+
+
+def test_a_body_that_fails_to_start_shows_in_the_api(ec2: Any, instance: dict[str, Any], served: Settings) -> None:
+    made = ec2.create_image(InstanceId=instance["InstanceId"], Name="broken")["ImageId"]
+    until("the image", lambda: ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available")
+    Podman(served).run("rmi", f"localhost/ami:{made}")
+    started = ec2.run_instances(ImageId=made, InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    ended = reach(ec2, started, "terminated")
+    assert ended["StateReason"]["Code"] == "Server.InternalError"
+    assert "Internal error on launch" in ended["StateReason"]["Message"]
+
+
+def test_an_unknown_image_is_refused(ec2: Any) -> None:
+    with pytest.raises(ClientError, match=r"InvalidAMIID\.NotFound"):
+        ec2.run_instances(ImageId="ami-00000000000000000", InstanceType="t3.micro", MinCount=1, MaxCount=1)
