@@ -89,7 +89,7 @@ def install_packages() -> None:
             else f"run: sudo apt-get install {' '.join(packages)}"
         )
         raise SetupError("tools are missing and can't be installed here, because " + why + ":\n" + "\n".join(lines) + f"\n{todo}")
-    print(f"      installing {', '.join(packages)}", flush=True)
+    print(f"      installing {', '.join(packages)}", file=sys.stderr)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with LOG.open("a") as log:
         for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
@@ -124,7 +124,7 @@ def make_venv() -> None:
     stamp = VENV / "evenkeel-lock"
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    print("      making the virtual environment", flush=True)
+    print("      making the virtual environment", file=sys.stderr)
     shutil.rmtree(VENV, ignore_errors=True)
     python, uv = str(VENV / "bin" / "python"), str(VENV / "bin" / "uv")
     steps = (

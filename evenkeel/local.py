@@ -88,7 +88,7 @@ class Local:
 
     def answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.endpoint_url}/moto-api/data.json", timeout=5) as response:
+            with urllib.request.urlopen(f"{self.endpoint_url}/_twin/ready", timeout=5) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -101,7 +101,9 @@ class Local:
 
     def start(self) -> bool:
         """Start the region unless it runs; returns whether it had to be started."""
-        if self.pid() and self.answers():
+        if pid := self.pid():
+            # Busy, or still starting: never ended here, since its records would be lost.
+            wait_for(f"an answer of the running twin (process {pid}; `make down` ends it)", self.answers, 120)
             return False
         self.state.mkdir(parents=True, exist_ok=True)
         self.end()

@@ -37,6 +37,8 @@ from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL
 
 log = logging.getLogger(__name__)
 
+# Answers once the twin serves, whatever else it does.
+READY_PATH = "/_twin/ready"
 EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda)
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -66,6 +68,9 @@ class Twin:
         moto = DomainDispatcherApplication(create_backend_app)
 
         def api(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            if environ.get("PATH_INFO") == READY_PATH:
+                start_response("200 OK", [("Content-Type", "text/plain")])
+                return [self.settings.name.encode()]
             for route in self.region.routes:
                 app = route(environ)
                 if app is not None:
