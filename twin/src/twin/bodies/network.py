@@ -34,6 +34,7 @@ class Network:
         self._lock = threading.RLock()
         self._links: dict[str, int] = {}
         self._bridges: set[str] = set()
+        self._published: dict[str, tuple[str, str]] = {}
         self._forward_mark = settings.state / "enabled-ip-forward"
 
     def namespace(self, resource_id: str) -> str:
@@ -167,10 +168,15 @@ class Network:
             netns.nft(f"add element ip vpc public {{ {carried} : {private} }}", self.namespace(vpc_id))
             netns.ip(f"route replace {carried}/32 dev {link} via {self._far(vpc_id)}")
             netns.nft(f"add element ip {self.table} public {{ {public} : {carried} }}")
+            self._published[public] = (vpc_id, private)
 
-    def unpublish(self, public: str, vpc_id: str, private: str) -> None:
-        carried = self.settings.backbone_address(public)
+    def unpublish(self, public: str) -> None:
+        """Stop carrying connections to `public`; one that is not carried is no error."""
         with self._lock:
+            if public not in self._published:
+                return
+            vpc_id, private = self._published.pop(public)
+            carried = self.settings.backbone_address(public)
             netns.nft(f"delete element ip {self.table} public {{ {public} : {carried} }}")
             netns.ip(f"route delete {carried}/32")
             netns.nft(f"delete element ip vpc public {{ {carried} : {private} }}", self.namespace(vpc_id))
@@ -191,6 +197,7 @@ class Network:
         subprocess.run(["nft", "delete", "table", "ip", self.table], capture_output=True, check=False)
         self._links.clear()
         self._bridges.clear()
+        self._published.clear()
         if self._forward_mark.exists():
             others = subprocess.run(["nft", "list", "tables", "ip"], capture_output=True, text=True, check=False).stdout
             if "twin_" not in others:

@@ -105,8 +105,8 @@ class Instances(Loop):
                 self._deaths.watch(
                     instance.id, self.region.podman.start(instance.id, image, "/sbin/init", netns=namespace, options=options)
                 )
-                if public:
-                    network.publish(public, vpc, address)
+            if public:
+                network.publish(public, vpc, address)
             self.region.names.set(name, address)
         except (PodmanError, OSError) as error:
             log.error("%s did not start: %s", instance.id, error)
@@ -123,6 +123,7 @@ class Instances(Loop):
     def _stop(self, instance: Any) -> None:
         self._deaths.forget(instance.id)
         self.region.podman.run("stop", "--time=30", instance.id, check=False)
+        self._release(instance)
         with self.region.records():
             if instance.state == "stopping":
                 reason = instance.state_reason
@@ -134,16 +135,20 @@ class Instances(Loop):
         # A machine that is shut down gets to stop its services, as on AWS.
         self.region.podman.run("stop", "--time=30", "--ignore", instance.id, check=False)
         self.region.podman.remove(instance.id)
-        vpc, private, public = getattr(instance, "addresses_to_release", (None, None, None))
-        if public and vpc and private:
-            self.region.network.unpublish(public, vpc, private)
-            self.region.release_address(public)
+        self._release(instance)
         self.region.network.detach(instance.id)
         with self.region.records():
             self.region.names.remove(instance.private_dns_name)
             reason, words = instance.state_reason, instance._reason
             set_state(instance, "terminated")
             instance.state_reason, instance._reason = reason, words
+
+    def _release(self, instance: Any) -> None:
+        """Give back the public address, which an instance keeps neither stopped nor terminated."""
+        address = getattr(instance, "address_to_release", None)
+        if address:
+            self.region.network.unpublish(address)
+            self.region.release_address(address)
 
     def _reboot(self, instance: Any) -> None:
         self._deaths.forget(instance.id)

@@ -72,7 +72,10 @@ def _install_launch(region: Region) -> None:
 
 
 def _install_states(region: Region) -> None:
-    """Start, stop, terminate and reboot only ask; the control loop moves the body and then the state."""
+    """Start, stop, terminate and reboot only ask; the control loop moves the body and then the state.
+
+    moto forgets a public address with its interface; `address_to_release` keeps it for the loop to give back.
+    """
 
     @wrap(instances.Instance, "start")
     def start(original: Any, self: Any) -> Any:
@@ -90,6 +93,7 @@ def _install_states(region: Region) -> None:
         if self.state in ("terminated", "shutting-down"):
             raise IncorrectInstanceState(self, "stopped")
         was_stopped = self.state == "stopped"
+        self.address_to_release = self.public_ip
         previous = original(self)
         if not was_stopped:
             set_state(self, "stopping", "Client.UserInitiatedShutdown", "User initiated shutdown")
@@ -100,8 +104,7 @@ def _install_states(region: Region) -> None:
     def terminate(original: Any, self: Any) -> Any:
         if self.state in ("terminated", "shutting-down"):
             return instances.InstanceState(self.state, self.state_code)
-        # moto forgets the addresses with the interfaces; the body must give them back first.
-        self.addresses_to_release = (self.vpc_id, self.private_ip, self.public_ip)
+        self.address_to_release = self.public_ip
         previous = original(self)
         set_state(self, "shutting-down", "Client.UserInitiatedShutdown", "User initiated shutdown")
         region.wake("Instances")
