@@ -1,3 +1,3 @@
 region        = "us-east-1"
 instance_type = "t3.small"
-ec2_endpoint  = "http://127.0.0.1:5000"
+ec2_endpoint  = "http://127.77.0.1:4566"
