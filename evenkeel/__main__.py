@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 from evenkeel import host, image, packages, status
@@ -30,6 +31,7 @@ def up(target: Target) -> None:
         with steps.step("Machine images: Debian 13, PostgreSQL 17, the Lambda runtime"):
             local.prepare()
         with steps.step("The twin, an AWS region on this machine") as note:
+            local.check_port(target.http_port())
             note("started" if local.start() else "runs already")
         with steps.step("Packages: the service's wheels, the verifier's zip"):
             packages.wheelhouse()
@@ -38,8 +40,7 @@ def up(target: Target) -> None:
             image_id = image.bake(target, note)
         stack = Stack(target, {"image_id": image_id})
         with steps.step("Infrastructure: Terraform") as note:
-            stack.init()
-            stack.apply(note)
+            _apply(stack, note)
             outputs = stack.outputs()
         with steps.step("Service: every instance healthy at the load balancer") as note:
             note(_await_service(target, outputs))
@@ -49,6 +50,24 @@ def up(target: Target) -> None:
         print(f"The fleet runs {', '.join(sorted(running))}; {image_id} is newer. `make down up` starts the fleet from it.\n")
     print(f"Try it:\n{TRY.format(url=outputs['service_url'])}\nthen read the mail at {local.mail_url} and open its link.")
     print('For your own tools: eval "$(make -s env)"      To end: make down')
+
+
+def _apply(stack: Stack, note: Callable[[str], None]) -> None:
+    """Apply; where a killed Terraform left resources that its state does not know, start the region anew first."""
+    stack.init()
+    killed = stack.unlock()
+    try:
+        stack.apply(note)
+    except Failure:
+        local = stack.target.local
+        if not killed or local is None:
+            raise
+        note("a killed Terraform left an incomplete state; starting anew")
+        local.remove()
+        local.start()
+        stack.variables["image_id"] = image.bake(stack.target, lambda _: None)
+        stack.init()
+        stack.apply(note)
 
 
 def _await_service(target: Target, outputs: dict[str, Any]) -> str:

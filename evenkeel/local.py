@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -92,6 +93,16 @@ class Local:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def check_port(self, port: int) -> None:
+        """Raises Failure when another program has the load balancer's port, before anything is built for it."""
+        address = f"127.{self.slot}.1.1"
+        try:
+            if not self.pid():
+                socket.create_server((address, port)).close()
+        except OSError as error:
+            hint = f"`ss -ltnp 'sport = :{port}'` shows who listens there; end it, or set http_port in terraform/env/twin.tfvars"
+            raise Failure(f"the load balancer can't listen on {address}:{port}: {error.strerror}. {hint}") from None
 
     def prepare(self) -> None:
         """Make the images that bodies start from."""

@@ -61,7 +61,6 @@ class Stack:
 
     def apply(self, note: Callable[[str], None]) -> None:
         """Bring the stack in line with the configuration. Raises Failure with Terraform's own error."""
-        self._unlock()
         changed = 0
         for message in self._json("apply", "-auto-approve", *self._inputs()):
             if message.get("type") == "apply_start":
@@ -153,18 +152,23 @@ class Stack:
                 continue
         return False
 
-    def _unlock(self) -> None:
-        """Release a lock on the local region's state that a killed Terraform left. On AWS that is a person's decision."""
+    def unlock(self) -> bool:
+        """Release the lock that a killed Terraform left on the local region's state; returns whether there was one.
+
+        On AWS that is a person's decision, and nothing is done.
+        """
         if self.target.local is None:
-            return
+            return False
         s3 = self.target.client("s3")
         key = "evenkeel.tfstate.tflock"
         try:
             s3.head_object(Bucket=self.bucket, Key=key)
         except ClientError:
-            return
-        if not self._runs():
-            s3.delete_object(Bucket=self.bucket, Key=key)
+            return False
+        if self._runs():
+            return False  # an apply whose `make up` was killed goes on: the next one waits for its lock
+        s3.delete_object(Bucket=self.bucket, Key=key)
+        return True
 
 
 def settings(data: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ What differs is environment and one variables file each for Terraform and Packer
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ class Target:
         folder = self.local.state if self.local else ROOT / ".state" / self.name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def http_port(self) -> int:
+        """The load balancer's port in the target's variables."""
+        found = re.search(r"^http_port\s*=\s*(\d+)", self.tfvars.read_text(), re.M)
+        return int(found[1]) if found else 80
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, **(self.local.environment() if self.local else {})}

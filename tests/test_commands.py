@@ -63,6 +63,15 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_taken_port_of_the_load_balancer_is_named_before_anything_is_built() -> None:
+    with socket.create_server(("127.104.1.1", 80)):
+        done = evenkeel("up", check=False, EVENKEEL_NAME="taken", EVENKEEL_SLOT="104")
+    evenkeel("down", EVENKEEL_NAME="taken", EVENKEEL_SLOT="104")
+    assert done.returncode == 1
+    assert "can't listen on 127.104.1.1:80: Address already in use" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_env_serves_other_tools(platform: Platform) -> None:
     python, code = sys.executable, "%{http_code}"
     script = f'eval "$({python} -m evenkeel env)"; {python} -c "{_SCRIPT}"; curl -so /dev/null -w "{code}" $SERVICE_URL/livez'
@@ -98,17 +107,44 @@ def test_a_wrong_variable_is_explained(platform: Platform) -> None:
 
 
 @pytest.mark.last
-def test_a_killed_twin_comes_back(platform: Platform) -> None:
-    """Every process of the region is killed at once, as a restart of the host does."""
+def test_a_killed_twin_and_a_killed_up_are_recovered_from(platform: Platform) -> None:
+    """Every process of the region is killed at once, as a restart of the host does; then `up` and its Terraform halfway."""
     pids = processes(platform.local)
     assert len(pids) > 5
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     wait_until("the end of its processes", lambda: not processes(platform.local))
     assert evenkeel("status", check=False).returncode == 1
+
+    own = {**os.environ, "EVENKEEL_NAME": NAME, "EVENKEEL_SLOT": str(SLOT)}
+    log = platform.local.state / "terraform.log"
+    log.unlink()
+    halfway = subprocess.Popen([sys.executable, "-m", "evenkeel", "up"], cwd=ROOT, env=own, stdout=subprocess.DEVNULL)
+    wait_until(
+        "half an apply", lambda: (log.exists() and log.read_text().count('"apply_complete"') > 20) or halfway.poll() is not None
+    )
+    assert halfway.poll() is None
+    mark = f"TF_DATA_DIR={platform.local.state / 'terraform'}".encode()
+    terraform = [pid for pid in all_processes() if mark in environment_of(pid)]
+    assert terraform
+    for pid in (halfway.pid, *terraform):
+        os.kill(pid, signal.SIGKILL)
+    halfway.wait()
+
     again = evenkeel("up").stdout
     assert "is there" in again  # the image has survived
     assert requests.get(f"{platform.url}/healthz", timeout=10).status_code == 200
+
+
+def all_processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid()]
+
+
+def environment_of(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 @pytest.mark.last
@@ -144,15 +180,14 @@ def processes(local: Local) -> list[int]:
     """Processes that carry the region's state folder, or run in one of its containers' control groups."""
     needle = str(local.state).encode() + b"/"
     found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
-            try:
-                words = (process / "cmdline").read_bytes()
-                namespace = os.stat(process / "ns" / "net").st_ino
-            except OSError:
-                continue
-            if needle in words or str(local.state).encode() in words.split(b"\0") or namespace in _namespaces(local):
-                found.append(int(process.name))
+    for pid in all_processes():
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+            namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
+        except OSError:
+            continue
+        if needle in words or str(local.state).encode() in words.split(b"\0") or namespace in _namespaces(local):
+            found.append(pid)
     return found
 
 
