@@ -29,7 +29,7 @@ def main() -> int:
         "PATH": f"{VENV / 'bin'}:/usr/bin:{os.environ['PATH']}",
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
     }
-    environment["CHECKPOINT_DISABLE"] = "1"
+    environment |= {"CHECKPOINT_DISABLE": "1", "ANSIBLE_HOME": str(ROOT / ".state" / "ansible")}
     failed = []
     for name, command in CHECKS.items():
         began = time.monotonic()

@@ -24,7 +24,13 @@ default_ulimits = ["nofile=1024:20000", "nproc=1024:1024"]
 runtime = "{runtime}"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+tmp_dir = "{volatile}/libpod"
+
+[network]
+network_config_dir = "{volatile}/networks"
 """
+# Where podman keeps facts on the layers of every image, for all stores of root: https://github.com/containers/image
+_CACHE = Path("/var/lib/containers/cache")
 
 
 class PodmanError(RuntimeError):
@@ -49,7 +55,7 @@ class Podman:
     def configure(self) -> None:
         """Write podman's configuration files (idempotent)."""
         self.settings.store.mkdir(parents=True, exist_ok=True)
-        self.conf.write_text(CONTAINERS_CONF.format(runtime=runtime()))
+        self.conf.write_text(CONTAINERS_CONF.format(runtime=runtime(), volatile=self.settings.runroot))
         root, volatile = self.settings.store / "storage", self.settings.runroot
         self.storage_conf.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{root}"\nrunroot = "{volatile}"\n')
 
@@ -107,9 +113,11 @@ class Podman:
         return self.run("ps", "--all", f"--filter=label={LABEL}={self.settings.name}", "--format={{.Names}}").split()
 
     def leave(self) -> None:
-        """Remove podman's volatile folder, unless another twin has containers in the same store."""
+        """Remove what podman keeps outside the store, unless another twin has containers in it or the host uses podman too."""
         if self.settings.runroot.exists() and not self.run("ps", "--all", "--quiet"):
             shutil.rmtree(self.settings.runroot, ignore_errors=True)
+            if not _CACHE.with_name("storage").exists():
+                shutil.rmtree(_CACHE, ignore_errors=True)
 
     def image_exists(self, image: str) -> bool:
         return bool(self.run("images", "--quiet", "--filter", f"reference={image}"))

@@ -71,6 +71,7 @@ class Region:
 
     @contextmanager
     def records(self) -> Iterator[Region]:
+        """Hold the lock; every look at moto's records outside an API request goes through here."""
         with self.lock:
             yield self
 
@@ -95,34 +96,31 @@ class Region:
 
     def instance_at(self, vpc_id: str, address: str) -> Any | None:
         """The live instance with private `address` in the VPC."""
-        with self.lock:
+        with self.records():
             for instance in self.ec2.all_instances():
                 if instance.state != "terminated" and instance.private_ip == address and instance.vpc_id == vpc_id:
                     return instance
         return None
 
     def reservation_of(self, instance: Any) -> str:
-        with self.lock:
+        with self.records():
             for reservation in self.ec2.reservations.values():
                 if any(other.id == instance.id for other in reservation.instances):
                     return str(reservation.id)
         return ""
 
     def key_pair(self, name: str | None) -> str | None:
-        with self.lock:
+        """The public key of a key pair, in OpenSSH's format."""
+        with self.records():
             pair = self.ec2.key_pairs.get(name) if name else None
-            return (
-                pair.material_public.decode()
-                if pair and isinstance(pair.material_public, bytes)
-                else pair and pair.material_public
-            )
+            return str(pair.public_key) if pair else None
 
     def role_of(self, instance: Any) -> InstanceRole | None:
         wanted = instance.iam_instance_profile
         if not wanted:
             return None
         names = set(wanted.values()) if isinstance(wanted, dict) else {wanted}
-        with self.lock:
+        with self.records():
             for profile in self.backend("iam").instance_profiles.values():
                 if {profile.name, profile.arn} & names and profile.roles:
                     role = profile.roles[0]
@@ -131,7 +129,7 @@ class Region:
 
     def assume_role(self, role_arn: str, session: str, seconds: int) -> tuple[str, str, str]:
         """Temporary credentials of a role: access key id, secret access key, session token."""
-        with self.lock:
+        with self.records():
             assumed = self.backend("sts").assume_role(
                 region_name=self.settings.region,
                 role_session_name=session,
