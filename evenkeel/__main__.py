@@ -28,10 +28,10 @@ def up(target: Target) -> None:
         )
     steps = Steps(6)
     with local.locked():
+        local.check_port(target.http_port())
         with steps.step("Machine images: Debian 13, PostgreSQL 17, the Lambda runtime"):
             local.prepare()
         with steps.step("The twin, an AWS region on this machine") as note:
-            local.check_port(target.http_port())
             note("started" if local.start() else "runs already")
         with steps.step("Packages: the service's wheels, the verifier's zip"):
             packages.wheelhouse()

@@ -102,7 +102,9 @@ class Local:
                 socket.create_server((address, port)).close()
         except OSError as error:
             hint = f"`ss -ltnp 'sport = :{port}'` shows who listens there; end it, or set http_port in terraform/env/twin.tfvars"
-            raise Failure(f"the load balancer can't listen on {address}:{port}: {error.strerror}. {hint}") from None
+            raise Failure(
+                f"the load balancer can't listen on {address}:{port}: {os.strerror(error.errno or 0)}. {hint}"
+            ) from None
 
     def prepare(self) -> None:
         """Make the images that bodies start from."""

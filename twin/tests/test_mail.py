@@ -143,7 +143,7 @@ def test_faults_come_and_go_to_order(url: str) -> None:
     requests.put(f"{url}/faults", json={"mode": "fail", "probability": 0}, timeout=5)
     assert post(url, message()).status_code == 202
     requests.put(f"{url}/faults", json={"mode": "reset"}, timeout=5)
-    with pytest.raises(requests.ConnectionError, match="reset by peer|without response"):
+    with pytest.raises(requests.ConnectionError, match=r"reset by peer|without response"):
         post(url, message())
     requests.put(f"{url}/faults", json={"mode": "hang"}, timeout=5)
     with pytest.raises(requests.ReadTimeout):

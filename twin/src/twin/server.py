@@ -168,7 +168,7 @@ def _web(address: str, port: int, app: WsgiApp) -> Any:
             return make_server(address, port, app, threaded=True, request_handler=QuietHandler, fd=bound.fileno())
     except OSError as error:
         raise OSError(
-            f"{address}:{port}: {error.strerror}. `ss -ltnp` shows who listens there; end it, or use another slot"
+            f"{address}:{port}: {os.strerror(error.errno or 0)}. `ss -ltnp` shows who listens there; end it, or use another slot"
         ) from None
 
 
