@@ -21,7 +21,7 @@ down:  ## Remove it again
 status: setup  ## Zones, instances, image, health
 	@$(VENV)/python -m evenkeel status
 
-env: setup  ## Shell lines for your own tools: eval "$$(make -s env)"
+env: setup  ## Shell lines for your own tools: eval "$(make -s env)"
 	@$(VENV)/python -m evenkeel env
 
 bake: setup  ## Bake the image, unless one of the same inputs exists (TARGET=production: on AWS)
@@ -36,7 +36,7 @@ test: setup lint  ## Every test: units, real parts, and the whole journey on a r
 lint: setup  ## Format, types, Ansible, Terraform, shell
 	@$(VENV)/python -m evenkeel.lint
 
-bench: setup  ## Measure: boot, bake, replacement, signups
+bench: setup  ## Measure: signups, mails, the loss of an instance
 	@$(VENV)/python -m evenkeel.bench
 
 clean: down  ## Remove images, caches and the virtual environment too

@@ -162,6 +162,8 @@ class Local:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold this region for one command that changes it."""
+        if os.geteuid() != 0:
+            raise Failure("root is needed for systemd containers and network namespaces: run it with sudo")
         self.state.mkdir(parents=True, exist_ok=True)
         with (self.state / "up.lock").open("w") as lock:
             try:
