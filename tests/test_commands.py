@@ -197,4 +197,4 @@ def _namespaces(local: Local) -> set[int]:
     """The region's network namespaces, without the host's own, to which one of its names leads."""
     folder = Path("/run/netns")
     found = {entry.stat().st_ino for entry in folder.glob(f"{local.name}.*")} if folder.exists() else set()
-    return found - {os.stat("/proc/self/ns/net").st_ino, os.stat("/proc/1/ns/net").st_ino}
+    return found - {os.stat("/proc/self/ns/net").st_ino}
