@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ class Platform:
     target: Target
     local: Local
     outputs: dict[str, Any]
-    first_up: str
+    before: set[Path]
 
     @property
     def url(self) -> str:
@@ -57,10 +58,17 @@ class Platform:
         return done.stdout.strip()
 
 
+def scattered() -> set[Path]:
+    """What our commands might leave in the machine's own folders."""
+    folders = (Path(name) for name in ("/run", "/tmp", "/var/tmp", str(Path.home())))  # noqa: S108
+    return {entry for folder in folders for entry in folder.iterdir() if entry.name.startswith(("evenkeel", "twin-", "packer"))}
+
+
 def bring_up() -> Platform:
-    first = evenkeel("up")
+    before = scattered()
+    evenkeel("up")
     local = Local(NAME, SLOT)
     target = Target("twin", local)
     from evenkeel.stack import Stack
 
-    return Platform(target, local, Stack(target).outputs(), first.stdout)
+    return Platform(target, local, Stack(target).outputs(), before)

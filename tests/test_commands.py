@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from support import NAME, SLOT, Platform, evenkeel, wait_until
+from support import NAME, SLOT, Platform, evenkeel, scattered, wait_until
 
 from evenkeel.host import ROOT
 from evenkeel.local import Local
@@ -167,15 +167,7 @@ def test_down_leaves_nothing(platform: Platform) -> None:
     with socket.socket() as probe:
         assert probe.connect_ex((f"127.{SLOT}.0.1", 4566)) != 0
     assert sorted(entry.name for entry in local.state.iterdir()) == ["images.json", "up.lock"]
-    for folder in ("/run", "/tmp", "/var/tmp", str(Path.home())):  # noqa: S108
-        left = [entry for entry in Path(folder).iterdir() if entry.name.startswith(("evenkeel", "twin-", "packer"))]
-        assert [entry for entry in left if _belongs(entry, local)] == []
-
-
-def _belongs(entry: Path, local: Local) -> bool:
-    """Another region of the same store may still need podman's volatile folder."""
-    others = [folder for folder in (ROOT / ".state").glob("*/twin.pid") if folder.parent != local.state]
-    return not others
+    assert scattered() - platform.before == set()
 
 
 def processes(local: Local) -> list[int]:
