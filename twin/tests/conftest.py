@@ -21,12 +21,14 @@ from twin.bodies.podman import Podman
 from twin.settings import Settings
 
 STATE = Path(__file__).resolve().parents[2] / ".state"
+# Names and addresses of the tests' twins; another slot lets two runs go on at once. The next few slots are theirs too.
+SLOT = int(os.environ.get("TWIN_TEST_SLOT", "101"))
 
 
 @pytest.fixture(scope="session")
 def twin_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings whose store has every image; made here if it lacks one."""
-    settings = Settings(state=tmp_path_factory.mktemp("twin"), store=STATE / "store", name="test-unit", slot=101)
+    settings = Settings(state=tmp_path_factory.mktemp("twin"), store=STATE / "store", name=f"test{SLOT}", slot=SLOT)
     podman = Podman(settings)
     debian.build(podman, settings.state / "debian.log")
     postgres_image.build(podman)
@@ -37,7 +39,7 @@ def twin_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="session")
 def served(twin_settings: Settings) -> Iterator[Settings]:
     """A whole twin in a process of its own, as `python -m twin serve` runs it."""
-    own = replace(twin_settings, name="test-served", slot=102, state=twin_settings.state / "served")
+    own = replace(twin_settings, name=f"test{SLOT}-served", slot=SLOT + 1, state=twin_settings.state / "served")
     command = [sys.executable, "-m", "twin", "serve", f"--name={own.name}", f"--slot={own.slot}"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     own.state.mkdir()

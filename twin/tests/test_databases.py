@@ -33,7 +33,7 @@ def region(twin_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # The extensions change moto's classes; this takes the changes back afterwards.
     undoable: Any = monkeypatch.setattr
     monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
-    settings = replace(twin_settings, name="test-databases", slot=101, state=tmp_path)
+    settings = replace(twin_settings, name=f"{twin_settings.name}-databases", state=tmp_path)
     region = Region(settings, Podman(settings))
     region.podman.configure()
     region.network = Network(settings, lambda vpc, namespace: None, lambda vpc: None)

@@ -94,7 +94,7 @@ def region(twin_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
     # The extensions change moto's classes; this takes the changes back afterwards.
     monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
     monkeypatch.setattr(control, "TIME_SCALE", 0.005)
-    settings = replace(twin_settings, name="test-functions", slot=101, state=tmp_path_factory.mktemp("state"))
+    settings = replace(twin_settings, name=f"{twin_settings.name}-functions", state=tmp_path_factory.mktemp("state"))
     region = Region(settings, Podman(settings))
     region.podman.configure()
     moto = DomainDispatcherApplication(create_backend_app)

@@ -19,6 +19,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from conftest import SLOT
 from moto import mock_aws
 
 from twin.bodies import netns
@@ -106,7 +107,7 @@ class Target:
 def region() -> Iterator[Region]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(state=Path(folder) / "a-folder-whose-path-is-too-long-for-a-socket-address" / ("x" * 60),
-                            store=Path(folder) / "store", name="lbtest", slot=119)  # fmt: skip
+                            store=Path(folder) / "store", name=f"test{SLOT}-lb", slot=SLOT + 2)  # fmt: skip
         region = Region(settings, Podman(settings))
         network: Any = SimpleNamespace(ensure_vpc=lambda vpc_id: f"{settings.name}.{vpc_id}")
         region.network = network

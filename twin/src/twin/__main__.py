@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     try:
-        settings = Settings(state=options.state.resolve(), store=options.store.resolve(), name=options.name, slot=options.slot)
+        settings = Settings(state=options.state, store=options.store, name=options.name, slot=options.slot)
     except ValueError as error:
         print(f"twin: {error}", file=sys.stderr)
         return 2

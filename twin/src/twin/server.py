@@ -71,7 +71,7 @@ class Twin:
             if environ.get("PATH_INFO") == READY_PATH:
                 start_response("200 OK", [("Content-Type", "text/plain")])
                 return [self.settings.name.encode()]
-            for route in self.region.routes:
+            for route in (*self.region.gates, *self.region.routes):
                 app = route(environ)
                 if app is not None:
                     answer: Iterable[bytes] = app(environ, start_response)

@@ -35,6 +35,9 @@ class Settings:
     log_level: str = field(default="INFO", compare=False)
 
     def __post_init__(self) -> None:
+        # podman takes one store under two spellings for two: let there be one spelling.
+        object.__setattr__(self, "state", self.state.resolve())
+        object.__setattr__(self, "store", self.store.resolve())
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", self.name):
             raise ValueError(f"twin name {self.name!r}: use a letter, then up to 19 of a-z, 0-9 and '-'")
         if not 64 <= self.slot <= 127:

@@ -20,6 +20,12 @@ class Loop(ABC):
         self._wake = threading.Event()
         self._ended = threading.Event()
 
+    def adopt(self) -> None:  # noqa: B027 (most loops have nothing to find)
+        """Find again the bodies of a killed twin whose records were restored; called once, before `start`.
+
+        What runs stays untouched; what is missing counts as having died. State that must survive is in the records.
+        """
+
     def start(self) -> None:
         self._thread.start()
 

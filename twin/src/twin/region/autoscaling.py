@@ -64,6 +64,14 @@ def activities(group: Any) -> deque[ScalingActivity]:
     return found
 
 
+def change_capacity(region: Region, group: Any, wanted: int, cause: str) -> None:
+    """Set the desired capacity on someone's behalf. `cause` is what the activities that follow say of it, in AWS's words,
+    as in "a user request explicitly set group desired capacity changing the desired capacity from 1 to 3."."""
+    group.desired_capacity = wanted
+    group.capacity_cause = f"At {utcnow():%Y-%m-%dT%H:%M:%SZ} {cause}"
+    region.wake("AutoScaling")
+
+
 def install(region: Region) -> None:
     _install_capacity(region)
     _install_membership(region)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from moto.backends import get_backend
 
 from twin.bodies.dns import Names
 from twin.bodies.podman import Podman
+from twin.region.faults import Faults
 from twin.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,6 +48,14 @@ class Region:
         self.names = Names()
         self.network: Network
         self.loops: dict[str, Loop] = {}
+        self.faults = Faults()
+        # Seconds that only grow, the same over a restart of the process: what the control loops measure waits and times by.
+        self.clock: Callable[[], float] = time.monotonic
+        # Takers of what happens in the region: EventBridge's events and CloudWatch's data points.
+        self.on_event: list[Callable[[str, str, list[str], dict[str, Any]], None]] = []
+        self.on_metric: list[Callable[[str, str, dict[str, str], float, str], None]] = []
+        # A gate sees every request first: it gets the WSGI environment and answers with an application that refuses, or None.
+        self.gates: list[Callable[[dict[str, Any]], Any | None]] = []
         # Requests that wait for a body must not hold the lock: such a route gets the WSGI environment and answers with an
         # application, or None to leave the request to moto.
         self.routes: list[Callable[[dict[str, Any]], Any | None]] = []
@@ -68,6 +78,18 @@ class Region:
         for name in names:
             if name in self.loops:
                 self.loops[name].wake()
+
+    def emit(self, source: str, detail_type: str, resources: list[str], detail: dict[str, Any]) -> None:
+        """Tell EventBridge that something happened; `source` as in "aws.autoscaling". Call with or without the lock."""
+        with self.lock:
+            for take in self.on_event:
+                take(source, detail_type, resources, detail)
+
+    def metric(self, namespace: str, name: str, dimensions: dict[str, str], value: float, unit: str = "None") -> None:
+        """Give CloudWatch one data point of now. Call with or without the lock."""
+        with self.lock:
+            for take in self.on_metric:
+                take(namespace, name, dimensions, value, unit)
 
     @contextmanager
     def records(self) -> Iterator[Region]:
