@@ -108,9 +108,10 @@ class Podman:
                     raise
                 time.sleep(0.2)
 
-    def containers(self) -> list[str]:
-        """Names of this twin's containers, running or not."""
-        return self.run("ps", "--all", f"--filter=label={LABEL}={self.settings.name}", "--format={{.Names}}").split()
+    def containers(self, running: bool = False) -> list[str]:
+        """Names of this twin's containers: all of them, or those that run."""
+        which = () if running else ("--all",)
+        return self.run("ps", *which, f"--filter=label={LABEL}={self.settings.name}", "--format={{.Names}}").split()
 
     def leave(self) -> None:
         """Remove what podman keeps outside the store, unless another twin has containers in it or the host uses podman too."""
