@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 # moto reads its settings when it is imported.
@@ -30,8 +32,10 @@ from twin.control.databases import Databases
 from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
+from twin.control.loop import Loop
 from twin.region import autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups
 from twin.region.images import ImageCatalog
+from twin.region.keeper import Keeper
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL_PORT, METADATA_ADDRESS, Settings
 
@@ -65,47 +69,71 @@ class Twin:
         self._servers: list[Any] = []
         self._vpc_servers: dict[str, list[Any]] = {}
         self._stop = threading.Event()
-        moto = DomainDispatcherApplication(create_backend_app)
+        self.keeper = Keeper(self.region, settings.state / "records")
+        self._moto: WsgiApp = DomainDispatcherApplication(create_backend_app)
 
-        def api(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-            if environ.get("PATH_INFO") == READY_PATH:
-                start_response("200 OK", [("Content-Type", "text/plain")])
-                return [self.settings.name.encode()]
-            for route in (*self.region.gates, *self.region.routes):
-                app = route(environ)
-                if app is not None:
-                    answer: Iterable[bytes] = app(environ, start_response)
-                    return answer
-            with self.region.lock:
-                return list(moto(environ, start_response))
+    def api(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """The region's API as a WSGI application."""
+        if environ.get("PATH_INFO") == READY_PATH:
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [self.settings.name.encode()]
+        body = _read(environ)
+        refuse = _first(self.region.gates, environ)
+        if refuse is not None:
+            answer: Iterable[bytes] = refuse(environ, start_response)
+            return answer
+        route = _first(self.region.routes, environ)
+        lock = self.region.lock if route is None else nullcontext()
+        return self.keeper.carry_out(route or self._moto, environ, start_response, body, lock)
 
-        self.api: WsgiApp = api
+    def _repeat(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Carry out a request that was let in before."""
+        app = _first(self.region.routes, environ) or self._moto
+        return list(app(environ, start_response))
 
     def start(self) -> None:
-        """Bring everything up; raises OSError with a message a person can act on when an address is taken."""
+        """Bring everything up; raises OSError with a message a person can act on when an address is taken.
+
+        A twin that was killed is gone on with: its records are restored, its bodies found. Otherwise the region is empty but
+        for its images.
+        """
         self.settings.state.mkdir(parents=True, exist_ok=True)
         self.podman.configure()
-        self.clear()  # what a killed twin left behind
-        self.network.open()
         for extension in EXTENSIONS:
             extension.install(self.region)
         catalog = ImageCatalog(self.region, self.settings.state / "images.json")
-        with self.region.records():
-            base.register(self.region)
-            catalog.load()
-            operator.create(self.region)
         self.mail = MailSink(self.settings.state / "mail")
-        self._serve(self.settings.address, API_PORT, self.api)
-        self._serve(self.settings.address, MAIL_PORT, self.mail)
-        loops = (
+        loops: tuple[Loop, ...] = (
             Instances(self.region, catalog),
             AutoScaling(self.region),
             LoadBalancers(self.region),
             Databases(self.region),
             Functions(self.region),
         )
+        self.region.loops = {loop.name: loop for loop in loops}
+        adopt_network: Callable[[set[str]], None] | None = getattr(self.network, "adopt", None)
+        resumed = adopt_network is not None and self.keeper.restore()
+        if not resumed:
+            self.clear()
+        self.network.open()
+        if resumed and adopt_network is not None:
+            self.podman.settle()
+            self.keeper.repeat(self._repeat)
+            with self.region.records():
+                vpcs = set(self.region.ec2.vpcs)
+            adopt_network(vpcs)
+        with self.region.records():
+            if not resumed:
+                base.register(self.region)
+                operator.create(self.region)
+            catalog.load()
+        self._serve(self.settings.address, MAIL_PORT, self.mail)
+        if resumed:
+            for loop in loops:
+                loop.adopt()
+        self.keeper.start()
+        self._serve(self.settings.address, API_PORT, self.api)
         for loop in loops:
-            self.region.loops[loop.name] = loop
             loop.start()
 
     def run(self) -> None:
@@ -117,6 +145,7 @@ class Twin:
 
     def stop(self) -> None:
         """End the loops, the servers, and every body."""
+        self.keeper.end()
         for loop in self.region.loops.values():
             loop.end()
         for loop in self.region.loops.values():
@@ -127,8 +156,9 @@ class Twin:
         self.clear()
 
     def clear(self) -> None:
-        """Remove every body, network and process of this twin, whoever started it. What the API must find again stays:
-        the images, and their catalog."""
+        """Remove every body, network and process of this twin, whoever started it, and its records. What the API must find
+        again stays: the images, and their catalog."""
+        self.keeper.remove()
         haproxy.kill_left_behind(self.settings)
         for name in self.podman.containers():
             self.podman.remove(name)
@@ -158,6 +188,27 @@ class Twin:
 
     def _close_vpc(self, vpc_id: str) -> None:
         _shut(self._vpc_servers.pop(vpc_id, []))
+        self.region.kept.get("metadata", {}).pop(vpc_id, None)
+
+
+def _read(environ: dict[str, Any]) -> bytes:
+    """Take in the request's body, however it is sent, and leave it to be read again: nobody waits for a slow client with the
+    lock held."""
+    source = environ["wsgi.input"]
+    if environ.pop("wsgi.input_terminated", False):
+        body: bytes = source.read()
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+    else:
+        body = source.read(int(environ.get("CONTENT_LENGTH") or 0))
+    if body:
+        environ["CONTENT_LENGTH"] = str(len(body))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def _first(routes: list[Callable[[dict[str, Any]], Any | None]], environ: dict[str, Any]) -> Any | None:
+    """The application of the first that takes the request."""
+    return next((app for route in routes if (app := route(environ)) is not None), None)
 
 
 def _web(address: str, port: int, app: WsgiApp) -> Any:
