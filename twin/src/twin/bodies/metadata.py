@@ -75,6 +75,7 @@ class Metadata:
             for old in [key for key, (_, until) in self._tokens.items() if until <= now]:
                 del self._tokens[old]
             self._tokens[token] = (address, now + seconds)
+        self.region.changed()
         return Response(token, mimetype="text/plain", headers={"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": str(seconds)})
 
     def _valid(self, token: str, address: str) -> bool:
