@@ -30,7 +30,21 @@ from twin.control.databases import Databases
 from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
-from twin.region import autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups
+from twin.control.networks import Networks
+from twin.region import (
+    absent_networks,
+    autoscaling,
+    awslambda,
+    base,
+    ec2,
+    elbv2,
+    launch_templates,
+    network_acls,
+    operator,
+    rds,
+    routes,
+    security_groups,
+)
 from twin.region.images import ImageCatalog
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL_PORT, METADATA_ADDRESS, Settings
@@ -39,7 +53,18 @@ log = logging.getLogger(__name__)
 
 # Answers once the twin serves, whatever else it does.
 READY_PATH = "/_twin/ready"
-EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda)
+EXTENSIONS = (
+    ec2,
+    launch_templates,
+    security_groups,
+    network_acls,
+    routes,
+    absent_networks,
+    autoscaling,
+    elbv2,
+    rds,
+    awslambda,
+)
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -98,6 +123,7 @@ class Twin:
         self._serve(self.settings.address, API_PORT, self.api)
         self._serve(self.settings.address, MAIL_PORT, self.mail)
         loops = (
+            Networks(self.region),
             Instances(self.region, catalog),
             AutoScaling(self.region),
             LoadBalancers(self.region),
