@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from conftest import SLOT
 from moto import mock_aws
-from network_world import ANYWHERE, POSTGRES, SSH, WEB, Body, World, speaks
+from network_world import ANYWHERE, PATIENCE, POSTGRES, SSH, WEB, Body, World, speaks
 
 from twin.bodies import firewall, netns
 from twin.bodies.network import Network
@@ -511,3 +512,92 @@ def test_what_is_absent_is_refused(world: World, action: str, options: dict[str,
     filled = {key: names.get(value, value) if isinstance(value, str) else value for key, value in options.items()}
     with pytest.raises(ClientError, match=r"UnsupportedOperation.*not supported by the twin"):
         getattr(world.ec2, action)(**filled)
+
+
+class Machines:
+    """Instances of the served twin, and what one of them sees of another."""
+
+    def __init__(self, ec2: Any, settings: Settings) -> None:
+        self.ec2 = ec2
+        self.podman = Podman(settings)
+        self.ids: list[str] = []
+        base = ec2.describe_images(Owners=["136693071363"], Filters=[{"Name": "name", "Values": ["debian-13-amd64-*"]}])
+        self.image = base["Images"][0]["ImageId"]
+
+    def launch(self, group: str, user_data: str = "#!/bin/true\n") -> dict[str, Any]:
+        started = self.ec2.run_instances(
+            ImageId=self.image, InstanceType="t3.micro", MinCount=1, MaxCount=1, SecurityGroupIds=[group], UserData=user_data
+        )["Instances"][0]["InstanceId"]
+        self.ids.append(started)
+        return until(f"{started} running", lambda: self._running(started))
+
+    def _running(self, instance_id: str) -> Any:
+        found = self.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+        return found if found["State"]["Name"] == "running" else None
+
+    def reaches(self, source: dict[str, Any], target: dict[str, Any], port: int) -> bool:
+        code = (
+            f"import socket; socket.create_connection(('{target['PrivateIpAddress']}', {port}), {PATIENCE}).close(); print('yes')"
+        )
+        return self.podman.run("exec", source["InstanceId"], "python3", "-c", code, check=False) == "yes"
+
+    def end(self) -> None:
+        self.ec2.terminate_instances(InstanceIds=self.ids)
+        for name in self.ids:
+            until(f"{name} gone", lambda name=name: name not in self.podman.containers())
+
+
+def until(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := ready()):
+        assert time.monotonic() < end, f"{what} did not come within {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+LISTENER = "#!/bin/sh\nsystemd-run --unit=listener python3 -m http.server 5432\n"
+
+
+@pytest.mark.rule(
+    "network",
+    "An instance's groups can be replaced while it runs, and changed rules apply to all its members after a short while.",
+    "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/changing-security-group.html",
+)
+def test_instances_of_a_running_twin(served: Settings, client: Callable[[str], Any]) -> None:
+    """From outside the app tier's group the database's port does not answer; from the app tier it does."""
+    ec2 = client("ec2")
+    machines = Machines(ec2, served)
+    groups = {
+        name: ec2.create_security_group(GroupName=f"net-{name}", Description=name)["GroupId"] for name in ("app", "db", "other")
+    }
+    rule = {"IpProtocol": "tcp", "FromPort": POSTGRES, "ToPort": POSTGRES, "UserIdGroupPairs": [{"GroupId": groups["app"]}]}
+    ec2.authorize_security_group_ingress(GroupId=groups["db"], IpPermissions=[rule])
+    try:
+        database = machines.launch(groups["db"], LISTENER)
+        app, other = machines.launch(groups["app"]), machines.launch(groups["other"])
+        until("the listener", lambda: machines.reaches(app, database, POSTGRES))
+        assert not machines.reaches(other, database, POSTGRES)
+        for instance, group in ((other, "app"), (app, "other")):
+            ec2.modify_instance_attribute(InstanceId=instance["InstanceId"], Groups=[groups[group]])
+        changed = time.monotonic()
+        until("access for a new member", lambda: machines.reaches(other, database, POSTGRES), 10)
+        assert time.monotonic() - changed < 5  # well under a second, and what it takes to run a command in a container
+        assert not machines.reaches(app, database, POSTGRES)
+        ec2.revoke_security_group_ingress(GroupId=groups["db"], IpPermissions=[rule])
+        until("no access without a rule", lambda: not machines.reaches(other, database, POSTGRES), 10)
+        # After a restart the instance has its interface and its rules.
+        ec2.authorize_security_group_ingress(GroupId=groups["db"], IpPermissions=[rule])
+        ec2.stop_instances(InstanceIds=[other["InstanceId"]])
+        until("stopped", lambda: _state(ec2, other) == "stopped")
+        ec2.start_instances(InstanceIds=[other["InstanceId"]])
+        until("start", lambda: machines._running(other["InstanceId"]))
+        until("access after a restart", lambda: machines.reaches(other, database, POSTGRES), 20)
+        assert not machines.reaches(app, database, POSTGRES)
+    finally:
+        machines.end()
+
+
+def _state(ec2: Any, instance: dict[str, Any]) -> str:
+    found = ec2.describe_instances(InstanceIds=[instance["InstanceId"]])["Reservations"][0]["Instances"][0]
+    state: str = found["State"]["Name"]
+    return state
