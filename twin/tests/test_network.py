@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,12 +16,13 @@ from botocore.exceptions import ClientError
 from conftest import SLOT
 from moto import mock_aws
 from network_world import ANYWHERE, PATIENCE, POSTGRES, SSH, WEB, Body, World, speaks
+from werkzeug.serving import make_server
 
 from twin.bodies import firewall, netns
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control.networks import vpc_of
-from twin.region import absent_networks, ec2, network_acls, patch, routes, security_groups
+from twin.region import absent_networks, ec2, network_acls, patch, routes, security_groups, vpc_endpoints
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, DNS_ADDRESS, MAIL_ADDRESS, METADATA_ADDRESS, Settings
 
@@ -40,7 +43,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         region.network.close()
         region.network.open()
         stack.callback(region.network.close)
-        for extension in (ec2, security_groups, network_acls, routes, absent_networks):
+        for extension in (ec2, security_groups, network_acls, routes, absent_networks, vpc_endpoints):
             extension.install(region)
         yield World(region, stack)
 
@@ -419,6 +422,55 @@ def test_disruption_cuts_live_connections(world: World) -> None:
     del disrupted[world.subnets["app"]]
     world.settle()
     assert all(world.all_reach([*tries, *services]))
+
+
+def environment(world: World, body: Body, service: str) -> dict[str, Any]:
+    scope = f"AWS4-HMAC-SHA256 Credential=AKIA0/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+    return {"twin.vpc": world.vpc, "REMOTE_ADDR": body.address, "HTTP_AUTHORIZATION": scope, "QUERY_STRING": ""}
+
+
+@pytest.mark.rule(
+    "network",
+    "Without a way out, a subnet reaches those services alone for which it has an endpoint.",
+    "https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html",
+)
+@pytest.mark.rule("faults", "Scopes s3 and dynamodb keep a subnet from that service's regional endpoint alone.", FIS)
+def test_services_are_told_apart(world: World) -> None:
+    gate = world.region.gates[-1]
+    app, database = world.body("app"), world.body("database")
+    world.ec2.create_vpc_endpoint(
+        VpcId=world.vpc,
+        ServiceName="com.amazonaws.us-east-1.s3",
+        VpcEndpointType="Gateway",
+        RouteTableIds=[world.tables["database"]],
+    )
+
+    def passes(body: Body, service: str) -> bool:
+        return gate(environment(world, body, service)) is None
+
+    assert [passes(app, service) for service in ("s3", "dynamodb", "sqs")] == [True, True, True]
+    assert [passes(database, service) for service in ("s3", "dynamodb", "sqs")] == [True, False, False]
+    assert gate({"REMOTE_ADDR": database.address, "QUERY_STRING": ""}) is None  # from the host
+    disrupted = world.region.faults.disrupted
+    disrupted[world.subnets["app"]] = "dynamodb"
+    assert [passes(app, service) for service in ("s3", "dynamodb", "sqs")] == [True, False, True]
+
+    # A request that is held gets no answer; when the fault is lifted its connection ends, for the client to try again.
+    def api(environ: dict[str, Any], start_response: Any) -> Any:
+        return gate({**environ, **environment(world, app, "dynamodb")})(environ, start_response)
+
+    server = make_server(world.region.settings.address, 4566, api, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with socket.create_connection((world.region.settings.address, 4566), 10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.settimeout(1.5)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        disrupted.clear()
+        connection.settimeout(10)
+        assert connection.recv(1) == b""
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_restarted_twin_takes_over_its_networks(world: World) -> None:

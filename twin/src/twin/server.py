@@ -44,6 +44,7 @@ from twin.region import (
     rds,
     routes,
     security_groups,
+    vpc_endpoints,
 )
 from twin.region.images import ImageCatalog
 from twin.region.region import Region
@@ -60,6 +61,7 @@ EXTENSIONS = (
     network_acls,
     routes,
     absent_networks,
+    vpc_endpoints,
     autoscaling,
     elbv2,
     rds,
@@ -169,7 +171,7 @@ class Twin:
         """Open in a VPC the services that AWS offers there at link-local addresses."""
         apps: dict[str, WsgiApp] = {
             METADATA_ADDRESS: Metadata(self.region, vpc_id),
-            API_ADDRESS: self.api,
+            API_ADDRESS: lambda environ, start_response: self.api({**environ, vpc_endpoints.VPC_KEY: vpc_id}, start_response),
             MAIL_ADDRESS: self.mail,
         }
 

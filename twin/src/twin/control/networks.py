@@ -14,11 +14,11 @@ from twin.region.network_acls import acl_of_subnet, acls_of, allows
 from twin.region.region import Region
 from twin.region.routes import endpoints_of, routes_of, way
 from twin.region.security_groups import groups_of, prefixes_of
+from twin.region.vpc_endpoints import AWS_ADDRESS
 
 log = logging.getLogger(__name__)
 
-# Security groups and routes see AWS's API and SendGrid where their clients on AWS see them: at a public address, by HTTPS.
-AWS_ADDRESS = "52.216.0.1"
+# Security groups and routes see AWS's API and SendGrid where clients on AWS see them: at a public address, by HTTPS.
 MAIL_ADDRESS = "167.89.115.1"
 HTTPS = 443
 BALANCER = "ELB "
@@ -38,6 +38,7 @@ class Networks(Loop):
     def tick(self) -> None:
         with self.region.records():
             ec2 = self.region.ec2
+            _forget_ended(ec2)
             present = [vpc_id for vpc_id in self.region.network.vpcs() if vpc_id in ec2.vpcs]
             wanted = {vpc_id: vpc_of(self.region, vpc_id) for vpc_id in present}
         for vpc_id, vpc in wanted.items():
@@ -51,6 +52,14 @@ class Networks(Loop):
                     self._applied[vpc_id] = text
         for vpc_id in self._applied.keys() - wanted.keys():
             del self._applied[vpc_id]
+
+
+def _forget_ended(ec2: Any) -> None:
+    """A primary interface ends with its instance unless it was made apart from it; moto keeps all of them."""
+    for eni in list(ec2.enis.values()):
+        made_with_it = eni.description == "Primary network interface"
+        if made_with_it and eni.instance is not None and eni.instance.state == "terminated":
+            del ec2.enis[eni.id]
 
 
 def vpc_of(region: Region, vpc_id: str) -> Vpc:
