@@ -140,7 +140,9 @@ class Twin:
         """Serve until SIGTERM or SIGINT, then take everything down."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        self._stop.wait()
+        # In turns: a signal that the kernel hands to another thread does not end this thread's wait.
+        while not self._stop.wait(1):
+            pass
         self.stop()
 
     def stop(self) -> None:
