@@ -193,6 +193,9 @@ def test_records_come_back_whole(region: Region) -> None:
 
     assert get_backend("ec2")[ACCOUNT][HOME] is ec2_backend
     assert ec2.describe_instances()["Reservations"][0]["Instances"] == before
+    runs = [ec2.run_instances(ImageId="ami-12c6146b", SubnetId=subnet, MinCount=1, MaxCount=1) for _ in range(2)]
+    assert before[0]["PrivateIpAddress"] == "10.1.0.4"  # AWS keeps those before it for itself
+    assert [run["Instances"][0]["PrivateIpAddress"] for run in runs] == ["10.1.0.5", "10.1.0.6"]
     group = get_backend("autoscaling")[ACCOUNT][HOME].autoscaling_groups["g"]
     assert group.instance_states[0].instance is ec2_backend.get_instance(before[0]["InstanceId"])
     assert group.autoscaling_backend.ec2_backend is ec2_backend

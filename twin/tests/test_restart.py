@@ -118,6 +118,10 @@ def twin(twin_settings: Settings) -> Iterator[Process]:
 
 @pytest.fixture(scope="module")
 def image(twin: Process) -> str:
+    """The base image, in a region whose default security group lets people reach its instances."""
+    twin.client("ec2").authorize_security_group_ingress(
+        GroupName="default", IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="0.0.0.0/0"
+    )
     return str(twin.client("ec2").describe_images()["Images"][0]["ImageId"])
 
 

@@ -33,7 +33,22 @@ from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
 from twin.control.loop import Loop
-from twin.region import autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups
+from twin.control.networks import Networks
+from twin.region import (
+    absent_networks,
+    autoscaling,
+    awslambda,
+    base,
+    ec2,
+    elbv2,
+    launch_templates,
+    network_acls,
+    operator,
+    rds,
+    routes,
+    security_groups,
+    vpc_endpoints,
+)
 from twin.region.images import ImageCatalog
 from twin.region.keeper import Keeper
 from twin.region.region import Region
@@ -43,7 +58,22 @@ log = logging.getLogger(__name__)
 
 # Answers once the twin serves, whatever else it does.
 READY_PATH = "/_twin/ready"
-EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda)
+EXTENSIONS = (
+    ec2,
+    launch_templates,
+    security_groups,
+    network_acls,
+    routes,
+    absent_networks,
+    vpc_endpoints,
+    autoscaling,
+    elbv2,
+    rds,
+    awslambda,
+)
+
+# A request waits this long for the region to be ready.
+_READY_SECONDS = 120.0
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -69,11 +99,14 @@ class Twin:
         self._servers: list[Any] = []
         self._vpc_servers: dict[str, list[Any]] = {}
         self._stop = threading.Event()
+        self._ready = threading.Event()
         self.keeper = Keeper(self.region, settings.state / "records")
         self._moto: WsgiApp = DomainDispatcherApplication(create_backend_app)
 
     def api(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """The region's API as a WSGI application."""
+        # From inside a VPC, the API can be reached before all bodies of a killed twin are found.
+        self._ready.wait(_READY_SECONDS)
         if environ.get("PATH_INFO") == READY_PATH:
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [self.settings.name.encode()]
@@ -92,11 +125,13 @@ class Twin:
         return list(app(environ, start_response))
 
     def start(self) -> None:
-        """Bring everything up; raises OSError with a message a person can act on when an address is taken.
+        """Bring everything up; raises OSError with a message a person can act on: AddressTaken before anything is touched.
 
         A twin that was killed is gone on with: its records are restored, its bodies found. Otherwise the region is empty but
         for its images.
         """
+        for port in (API_PORT, MAIL_PORT):
+            _check(self.settings.address, port)
         self.settings.state.mkdir(parents=True, exist_ok=True)
         self.podman.configure()
         for extension in EXTENSIONS:
@@ -104,6 +139,7 @@ class Twin:
         catalog = ImageCatalog(self.region, self.settings.state / "images.json")
         self.mail = MailSink(self.settings.state / "mail")
         loops: tuple[Loop, ...] = (
+            Networks(self.region),
             Instances(self.region, catalog),
             AutoScaling(self.region),
             LoadBalancers(self.region),
@@ -111,17 +147,16 @@ class Twin:
             Functions(self.region),
         )
         self.region.loops = {loop.name: loop for loop in loops}
-        adopt_network: Callable[[set[str]], None] | None = getattr(self.network, "adopt", None)
-        resumed = adopt_network is not None and self.keeper.restore()
+        resumed = self.keeper.restore()
         if not resumed:
             self.clear()
         self.network.open()
-        if resumed and adopt_network is not None:
+        if resumed:
             self.podman.settle()
             self.keeper.repeat(self._repeat)
             with self.region.records():
                 vpcs = set(self.region.ec2.vpcs)
-            adopt_network(vpcs)
+            self.network.adopt(vpcs)
         with self.region.records():
             if not resumed:
                 base.register(self.region)
@@ -132,6 +167,7 @@ class Twin:
             for loop in loops:
                 loop.adopt()
         self.keeper.start()
+        self._ready.set()
         self._serve(self.settings.address, API_PORT, self.api)
         for loop in loops:
             loop.start()
@@ -140,7 +176,9 @@ class Twin:
         """Serve until SIGTERM or SIGINT, then take everything down."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        self._stop.wait()
+        # In turns: a signal that the kernel hands to another thread does not end this thread's wait.
+        while not self._stop.wait(1):
+            pass
         self.stop()
 
     def stop(self) -> None:
@@ -173,7 +211,7 @@ class Twin:
         """Open in a VPC the services that AWS offers there at link-local addresses."""
         apps: dict[str, WsgiApp] = {
             METADATA_ADDRESS: Metadata(self.region, vpc_id),
-            API_ADDRESS: self.api,
+            API_ADDRESS: lambda environ, start_response: self.api({**environ, vpc_endpoints.VPC_KEY: vpc_id}, start_response),
             MAIL_ADDRESS: self.mail,
         }
 
@@ -211,16 +249,25 @@ def _first(routes: list[Callable[[dict[str, Any]], Any | None]], environ: dict[s
     return next((app for route in routes if (app := route(environ)) is not None), None)
 
 
-def _web(address: str, port: int, app: WsgiApp) -> Any:
-    """A threaded HTTP server that listens already; raises OSError with words for the person who must free the port."""
+class AddressTaken(OSError):
+    """Another process listens where the twin should."""
+
+
+def _check(address: str, port: int) -> None:
+    """Raises AddressTaken with words for the person who must free the port."""
     try:
-        # Bound here, since werkzeug ends the process when it can't bind.
-        with socket.create_server((address, port), backlog=128) as bound:
-            return make_server(address, port, app, threaded=True, request_handler=QuietHandler, fd=bound.fileno())
+        socket.create_server((address, port)).close()
     except OSError as error:
-        raise OSError(
+        raise AddressTaken(
             f"{address}:{port}: {os.strerror(error.errno or 0)}. `ss -ltnp` shows who listens there; end it, or use another slot"
         ) from None
+
+
+def _web(address: str, port: int, app: WsgiApp) -> Any:
+    """A threaded HTTP server that listens already."""
+    # Bound here, since werkzeug ends the process when it can't bind.
+    with socket.create_server((address, port), backlog=128) as bound:
+        return make_server(address, port, app, threaded=True, request_handler=QuietHandler, fd=bound.fileno())
 
 
 def _serving(server: Any) -> Any:

@@ -79,8 +79,10 @@ class Functions(Loop):
         with self.region.records():
             for record in self._records():
                 self._submit(f"{record.function_arn} {id(record)}", self._prepare, record)
-            for number, event in self._events().items():
-                heapq.heappush(self._due, (event.due, number))
+            due = [(event.due, number) for number, event in self._events().items()]
+        heapq.heapify(due)
+        with self._lock:
+            self._due = due
 
     def _records(self) -> list[Any]:
         """Every version of every function. Call with the region's lock held."""

@@ -64,7 +64,10 @@ class Keeper:
     # A start
 
     def restore(self) -> bool:
-        """Put the records of a killed twin into the region; false when there are none to be used, which the log explains."""
+        """Put the records of a killed twin into the region; false when there are none to be used, which the log explains.
+
+        Raises OSError when they should be of use and are not: then the region is half restored, and of no use either.
+        """
         try:
             with self._file.open("rb") as file:
                 header = json.loads(file.readline())
@@ -79,8 +82,13 @@ class Keeper:
                 log.warning("the records are of %s %r, this is %r: starting anew", name, header.get(name), value)
                 return False
         self._number = header["number"]
-        with self.region.lock:
-            self.region.set_state(snapshot.load(data, self._blobs))
+        try:
+            with self.region.lock:
+                self.region.set_state(snapshot.load(data, self._blobs))
+        except Exception as error:
+            log.exception("the records can't be restored")
+            message = f"the records of the twin before this one can't be restored ({error}): all is removed; start again"
+            raise OSError(message) from error
         return True
 
     def repeat(self, app: WsgiApp) -> None:

@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives import serialization
 from moto.awslambda.models import LambdaFunction
 from moto.backends import get_backend
 from moto.core.base_backend import AccountSpecificBackend, BackendDict
+from moto.ec2.models import EC2Backend
 from moto.iam.models import AWSManagedPolicy, IAMBackend
 from moto.s3.models import FakeKey, S3Backend, s3_backends
 
@@ -175,9 +176,20 @@ def _fill(backend: Any, state: dict[str, Any]) -> None:
         state["managed_policies"] = {policy.arn: policy for policy in backend.aws_managed_policies} | state["managed_policies"]
     vars(backend).clear()
     vars(backend).update(state)
+    if isinstance(backend, EC2Backend):
+        for subnet in (each for by_zone in backend.subnets.values() for each in by_zone.values()):
+            _begin_addresses(subnet)
     if isinstance(backend, S3Backend):
         for name in backend.buckets:
             s3_backends.bucket_accounts[name] = (backend.partition, backend.account_id)
+
+
+def _begin_addresses(subnet: Any) -> None:
+    """moto hands a subnet's addresses out in turn, and remembers whose turn it is outside the subnet. Begin again after those
+    that AWS keeps for itself: it passes over those in use, and meets again those given back."""
+    for _ in subnet.aws_reserved_ips:
+        next(subnet._subnet_ip_generator, None)
+    subnet._unused_ips = set()
 
 
 def _registry(value: BackendDict[Any]) -> Reduced:
