@@ -382,17 +382,6 @@ def test_records_of_another_make_are_not_used(kept: keeper.Keeper, name: str, ca
     assert not again.restore()
 
 
-def test_the_same_ids_come_again(region: Region) -> None:
-    """Repeating a message gives it the id that its sender was told."""
-    queue = client("sqs").create_queue(QueueName="q")["QueueUrl"]
-    number = journal.seed()
-    told = client("sqs").send_message(QueueUrl=queue, MessageBody="m")["MessageId"]
-    client("sqs").purge_queue(QueueUrl=queue)
-    assert client("sqs").send_message(QueueUrl=queue, MessageBody="m")["MessageId"] != told
-    journal.mock_random.seed(number)
-    assert client("sqs").send_message(QueueUrl=queue, MessageBody="m")["MessageId"] == told
-
-
 def test_a_route_that_holds_no_lock_is_journaled_without_a_seed(kept: keeper.Keeper) -> None:
     environ, body = request_of(lambda c: c.invoke(FunctionName="f", InvocationType="Event"), "lambda")
     with kept.region.lock:
