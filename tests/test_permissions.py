@@ -70,9 +70,7 @@ class Role:
         secret = self.platform.target.client("rds").describe_db_instances()["DBInstances"][0]["MasterUserSecret"]["SecretArn"]
         key = {"token_hash": {"S": "nobody's"}}
         table = {"TableName": outputs["token_table_name"], "Key": key}
-        prefix = next(entry for entry in self.policy["Statement"] if "s3:GetObject" in entry["Action"])["Resource"]
-        prefix = prefix[0] if isinstance(prefix, list) else prefix
-        picture = {"Bucket": outputs["picture_bucket"], "Key": prefix.split("/", 1)[1].rstrip("*") + "tried"}
+        picture = {"Bucket": outputs["picture_bucket"], "Key": self._picture()}
         s3, dynamodb = self.client("s3"), self.client("dynamodb")
         return {
             "secretsmanager:GetSecretValue": lambda: self.client("secretsmanager").get_secret_value(SecretId=secret),
@@ -98,12 +96,13 @@ class Role:
             try:
                 attempt()
             except ClientError as error:
-                assert error.response["Error"]["Code"] in DENIED, (action, error)
-                assert action in str(error), error
+                if error.response["Error"]["Code"] not in DENIED or action not in str(error):
+                    raise
                 found.add(action)
         return found
 
     def _picture(self) -> str:
+        """A key in the part of the bucket that the policy names."""
         prefix = next(entry for entry in self.policy["Statement"] if "s3:GetObject" in entry["Action"])["Resource"]
         prefix = prefix[0] if isinstance(prefix, list) else prefix
         return str(prefix.split("/", 1)[1].rstrip("*") + "tried")
