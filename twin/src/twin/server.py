@@ -29,6 +29,8 @@ from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control.autoscaling import AutoScaling
 from twin.control.databases import Databases
+from twin.control.experiments import Experiments
+from twin.control.expiry import Expiry
 from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
@@ -39,8 +41,12 @@ from twin.region import (
     autoscaling,
     awslambda,
     base,
+    budgets,
+    cloudfront,
+    dynamodb,
     ec2,
     elbv2,
+    fis,
     launch_templates,
     network_acls,
     operator,
@@ -70,6 +76,10 @@ EXTENSIONS = (
     elbv2,
     rds,
     awslambda,
+    budgets,
+    cloudfront,
+    dynamodb,
+    fis,
 )
 
 # A request waits this long for the region to be ready.
@@ -145,6 +155,8 @@ class Twin:
             LoadBalancers(self.region),
             Databases(self.region),
             Functions(self.region),
+            Experiments(self.region),
+            Expiry(self.region),
         )
         self.region.loops = {loop.name: loop for loop in loops}
         resumed = self.keeper.restore()
