@@ -653,3 +653,16 @@ def _state(ec2: Any, instance: dict[str, Any]) -> str:
     found = ec2.describe_instances(InstanceIds=[instance["InstanceId"]])["Reservations"][0]["Instances"][0]
     state: str = found["State"]["Name"]
     return state
+
+
+def test_the_default_group_can_be_emptied(world: World) -> None:
+    """As Terraform's aws_default_security_group does, with the permissions that it was told."""
+    filters = [{"Name": "group-name", "Values": ["default"]}, {"Name": "vpc-id", "Values": [world.vpc]}]
+    found = world.ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]
+    assert [pair["GroupId"] for pair in found["IpPermissions"][0]["UserIdGroupPairs"]] == [found["GroupId"]]
+    one, other = world.body("app"), world.body("app")
+    assert world.reaches(one, other, SSH)
+    world.ec2.revoke_security_group_ingress(GroupId=found["GroupId"], IpPermissions=found["IpPermissions"])
+    world.settle()
+    assert not world.reaches(one, other, SSH)
+    assert world.ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["IpPermissions"] == []

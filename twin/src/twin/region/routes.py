@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Route_Tables.html
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import Any
 
@@ -122,6 +123,7 @@ def routes_of(ec2: Any, subnet: Any) -> tuple[Route, ...]:
     )
 
 
+@functools.lru_cache(1024)
 def way(routes: tuple[Route, ...], address: str) -> str:
     """Where packets to `address` go: "internet", "nat" or "blackhole"."""
     fitting = [route for route in routes if ipaddress.ip_address(address) in ipaddress.ip_network(route.cidr)]
