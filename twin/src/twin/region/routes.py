@@ -11,7 +11,7 @@ from typing import Any
 
 from moto.ec2.models import internet_gateways, nat_gateways, route_tables, vpcs
 
-from twin.bodies.firewall import Route
+from twin.bodies.vpc_rules import Route
 from twin.region.patch import wrap
 from twin.region.region import Region
 
