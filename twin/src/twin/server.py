@@ -27,6 +27,8 @@ from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control.autoscaling import AutoScaling
 from twin.control.databases import Databases
+from twin.control.experiments import Experiments
+from twin.control.expiry import Expiry
 from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
@@ -36,8 +38,12 @@ from twin.region import (
     autoscaling,
     awslambda,
     base,
+    budgets,
+    cloudfront,
+    dynamodb,
     ec2,
     elbv2,
+    fis,
     launch_templates,
     network_acls,
     operator,
@@ -66,6 +72,10 @@ EXTENSIONS = (
     elbv2,
     rds,
     awslambda,
+    budgets,
+    cloudfront,
+    dynamodb,
+    fis,
 )
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -131,6 +141,8 @@ class Twin:
             LoadBalancers(self.region),
             Databases(self.region),
             Functions(self.region),
+            Experiments(self.region),
+            Expiry(self.region),
         )
         for loop in loops:
             self.region.loops[loop.name] = loop
