@@ -6,19 +6,25 @@ import ipaddress
 import socket
 import struct
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
+from conftest import SLOT
+from moto import mock_aws
 
 from twin.bodies import netns
-from twin.bodies.network import bridge_of
+from twin.bodies.network import Network, bridge_of
+from twin.bodies.podman import Podman
 from twin.control.networks import Networks
+from twin.region import absent_networks, ec2, network_acls, patch, routes, security_groups, vpc_endpoints
 from twin.region.region import Region
-from twin.settings import API_ADDRESS, DNS_ADDRESS, MAIL_ADDRESS, METADATA_ADDRESS
+from twin.settings import API_ADDRESS, DNS_ADDRESS, MAIL_ADDRESS, METADATA_ADDRESS, Settings
 
 WEB, POSTGRES, SSH = 8080, 5432, 22
 SERVICES = (METADATA_ADDRESS, DNS_ADDRESS, API_ADDRESS, MAIL_ADDRESS)
@@ -226,3 +232,31 @@ class World:
                     return False
 
         return netns.inside(source.namespace, ask)
+
+
+@contextmanager
+def opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A world with the region's extensions, which change moto's classes until the end."""
+    undoable: Any = monkeypatch.setattr
+    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
+    settings = Settings(state=folder, store=folder / "store", name=f"test{SLOT}-net", slot=SLOT + 2)
+    with mock_aws(), ExitStack() as stack:
+        region = Region(settings, Podman(settings))
+        region.network = Network(settings, lambda vpc_id, namespace: None, lambda vpc_id: None)
+        region.network.close()
+        region.network.open()
+        stack.callback(region.network.close)
+        for extension in (ec2, security_groups, network_acls, routes, absent_networks, vpc_endpoints):
+            extension.install(region)
+        yield World(region, stack)
+
+
+def acl(world: World, subnet: str) -> str:
+    """A network ACL of the subnet's own, which denies everything yet."""
+    made: str = world.ec2.create_network_acl(VpcId=world.vpc)["NetworkAcl"]["NetworkAclId"]
+    for existing in world.ec2.describe_network_acls()["NetworkAcls"]:
+        for association in existing["Associations"]:
+            if association["SubnetId"] == world.subnets[subnet]:
+                name = association["NetworkAclAssociationId"]
+                world.ec2.replace_network_acl_association(AssociationId=name, NetworkAclId=made)
+    return made

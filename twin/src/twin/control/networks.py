@@ -7,8 +7,8 @@ import logging
 from typing import Any
 
 from twin.bodies import firewall
-from twin.bodies.firewall import Interface, Rule, Subnet, Vpc
 from twin.bodies.network import bridge_of
+from twin.bodies.vpc_rules import Interface, Rule, Subnet, Vpc
 from twin.control.loop import Loop
 from twin.region.network_acls import acl_of_subnet, acls_of, allows
 from twin.region.region import Region
@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 # Security groups and routes see AWS's API and SendGrid where clients on AWS see them: at a public address, by HTTPS.
 MAIL_ADDRESS = "167.89.115.1"
 HTTPS = 443
+# How AWS's services describe their interfaces.
 BALANCER = "ELB "
+DATABASE = "RDSNetworkInterface"
 
 
 class Networks(Loop):
@@ -133,6 +135,7 @@ def _interface(
         groups,
         public=bool(eni.public_ip),
         balancer=str(eni.description).startswith(BALANCER),
+        database=eni.description == DATABASE,
         api=(api_way, api_allowed),
         mail=(out(MAIL_ADDRESS), _permitted(rules, MAIL_ADDRESS, aws=False)),
     )

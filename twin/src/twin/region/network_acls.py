@@ -9,7 +9,7 @@ from typing import Any
 
 from moto.ec2.models import network_acls
 
-from twin.bodies.firewall import Acl, Entry
+from twin.bodies.vpc_rules import Acl, Entry
 from twin.region.patch import wrap
 from twin.region.region import Region
 from twin.region.security_groups import match_of

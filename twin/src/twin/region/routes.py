@@ -5,12 +5,13 @@ https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Route_Tables.html
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import Any
 
 from moto.ec2.models import internet_gateways, nat_gateways, route_tables, vpcs
 
-from twin.bodies.firewall import Route
+from twin.bodies.vpc_rules import Route
 from twin.region.patch import wrap
 from twin.region.region import Region
 
@@ -122,6 +123,7 @@ def routes_of(ec2: Any, subnet: Any) -> tuple[Route, ...]:
     )
 
 
+@functools.lru_cache(1024)
 def way(routes: tuple[Route, ...], address: str) -> str:
     """Where packets to `address` go: "internet", "nat" or "blackhole"."""
     fitting = [route for route in routes if ipaddress.ip_address(address) in ipaddress.ip_network(route.cidr)]

@@ -10,7 +10,7 @@ from typing import Any
 from moto.ec2.models import elastic_network_interfaces, instances, security_groups
 from moto.ec2.models.security_groups import SecurityGroupRule
 
-from twin.bodies.firewall import Group, Match, Rule
+from twin.bodies.vpc_rules import Group, Match, Rule
 from twin.region.patch import replace, wrap
 from twin.region.region import Region
 
@@ -45,7 +45,7 @@ def _install_default_groups(region: Region) -> None:
     """
 
     def let_members_in(ec2: Any, group: Any) -> None:
-        source = {"GroupId": group.id, "UserId": ec2.account_id}
+        source = {"GroupId": group.id, "OwnerId": ec2.account_id, "UserId": ec2.account_id}
         group.ingress_rules.append(SecurityGroupRule(ec2, "-1", group.id, None, None, None, source, is_egress=False))
 
     @wrap(security_groups.SecurityGroupBackend, "create_security_group")
