@@ -2,145 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psycopg2
 import pytest
 from botocore.exceptions import ClientError
-from moto.moto_api._internal.models import moto_api_backend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from database_api import Api, ask, serving, wait_for
 
-from twin.bodies import netns, postgres, postgres_image
-from twin.bodies.network import Network
+from twin.bodies import postgres, postgres_image
 from twin.bodies.podman import Podman
-from twin.control.databases import Databases
-from twin.region import patch, rds
-from twin.region.region import Region
 from twin.settings import Settings
 
 
 @pytest.fixture
-def region(twin_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Region]:
-    # The extensions change moto's classes; this takes the changes back afterwards.
-    undoable: Any = monkeypatch.setattr
-    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
-    settings = replace(twin_settings, name=f"{twin_settings.name}-databases", state=tmp_path)
-    region = Region(settings, Podman(settings))
-    region.podman.configure()
-    region.network = Network(settings, lambda vpc, namespace: None, lambda vpc: None)
-    clear(region)
-    region.network.open()
-    rds.install(region)
-    loop = Databases(region)
-    region.loops[loop.name] = loop
-    loop.start()
-    moto = DomainDispatcherApplication(create_backend_app)
-
-    def api(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        with region.lock:
-            return list(moto(environ, start_response))
-
-    server = make_server(settings.address, 4566, api, threaded=True)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield region
-    server.shutdown()
-    server.server_close()
-    loop.end()
-    loop.join(timeout=30)
-    clear(region)
-    moto_api_backend.reset()
-
-
-def clear(region: Region) -> None:
-    for name in region.podman.containers():
-        region.podman.remove(name)
-    region.network.close()
-
-
-class Api:
-    """An operator's clients, and a DB subnet group to use."""
-
-    def __init__(self, region: Region) -> None:
-        def client(service: str) -> Any:
-            session = boto3.Session("test", "test", region_name=region.settings.region)
-            make: Any = session.client
-            return make(service, endpoint_url=region.settings.endpoint_url)
-
-        self.region = region
-        self.rds, self.ec2, self.secrets = client("rds"), client("ec2"), client("secretsmanager")
-        vpc = self.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
-        subnets = [
-            self.ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{n}.0/24", AvailabilityZone=f"us-east-1{zone}")["Subnet"][
-                "SubnetId"
-            ]
-            for n, zone in ((1, "b"), (2, "c"))
-        ]
-        self.vpc = vpc
-        self.rds.create_db_subnet_group(DBSubnetGroupName="test", DBSubnetGroupDescription="test", SubnetIds=subnets)
-        self.rds.create_db_parameter_group(DBParameterGroupName="test", DBParameterGroupFamily="postgres17", Description="test")
-
-    def create(self, **options: Any) -> dict[str, Any]:
-        defaults = {
-            "DBInstanceIdentifier": "test",
-            "DBInstanceClass": "db.t4g.micro",
-            "Engine": "postgres",
-            "AllocatedStorage": 20,
-            "DBName": "accounts",
-            "MasterUsername": "accounts",
-            "DBSubnetGroupName": "test",
-            "DBParameterGroupName": "test",
-        }
-        password = {} if "MasterUserPassword" in options else {"ManageMasterUserPassword": True}
-        created: dict[str, Any] = self.rds.create_db_instance(**{**defaults, **password, **options})["DBInstance"]
-        return created
-
-    def describe(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.rds.describe_db_instances(DBInstanceIdentifier="test")["DBInstances"][0]
-        return found
-
-    def wait(self, status: str, seconds: float = 60) -> dict[str, Any]:
-        wait_for(lambda: self.describe()["DBInstanceStatus"] == status, seconds)
-        return self.describe()
-
-    def password(self) -> str:
-        arn = self.describe()["MasterUserSecret"]["SecretArn"]
-        secret = json.loads(self.secrets.get_secret_value(SecretId=arn)["SecretString"])
-        assert secret["username"] == "accounts"
-        return str(secret["password"])
-
-    def connect(self, **options: Any) -> Any:
-        """Connect from inside the VPC, as an instance would."""
-        database = self.region.backend("rds").databases["test"]
-        address = database.interface.private_ip_address
-        settings = {"host": address, "user": "accounts", "dbname": "accounts", "sslmode": "require", "connect_timeout": 5}
-        return netns.inside(self.region.network.namespace(self.vpc), lambda: psycopg2.connect(**{**settings, **options}))
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.1)
-
-
-@pytest.fixture
-def api(region: Region) -> Api:
-    return Api(region)
-
-
-def ask(connection: Any, query: str) -> Any:
-    with connection, connection.cursor() as cursor:
-        cursor.execute(query)
-        return cursor.fetchall() if cursor.description else None
+def api(twin_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    with serving(twin_settings, tmp_path, monkeypatch) as api:
+        yield api
 
 
 def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
@@ -151,8 +31,7 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     assert described["EngineVersion"].startswith("17.")
     assert described["MasterUserSecret"]["SecretArn"].split(":secret:")[1].startswith("rds!db-")
     host = described["Endpoint"]["Address"]
-    database = api.region.backend("rds").databases["test"]
-    assert api.region.names._addresses[host] == database.interface.private_ip_address
+    assert api.region.names._addresses[host] == api.primary().address
     password = api.password()
 
     # Only over TLS, only with the secret's password, and never as RDS's own superuser.
@@ -172,9 +51,9 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     parameter = {"ParameterName": "log_min_duration_statement", "ParameterValue": "750", "ApplyMethod": "immediate"}
     api.rds.modify_db_parameter_group(DBParameterGroupName="test", Parameters=[parameter])
     wait_for(lambda: ask(api.connect(password=password), "SHOW log_min_duration_statement") == [("750ms",)])
-    api.region.podman.run("kill", database.body_name)
-    time.sleep(0.5)
-    wait_for(lambda: postgres_answers(api, password))
+    api.region.podman.run("kill", api.primary().name)
+    wait_for(lambda: "Recovery of the DB instance is complete." in api.events())
+    wait_for(lambda: api.answers(password))
     assert ask(api.connect(password=password), "SELECT note FROM kept") == [("still here",)]
 
     api.rds.stop_db_instance(DBInstanceIdentifier="test")
@@ -184,8 +63,8 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     api.rds.start_db_instance(DBInstanceIdentifier="test")
     api.wait("available")
     api.rds.modify_db_instance(DBInstanceIdentifier="test", RotateMasterUserPassword=True, ApplyImmediately=True)
-    assert api.password() != password
-    wait_for(lambda: postgres_answers(api, api.password()))
+    wait_for(lambda: api.password() != password)
+    wait_for(lambda: api.answers(api.password()))
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         api.connect(password=password)
 
@@ -196,13 +75,6 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     assert host not in api.region.names._addresses
     assert not list((api.region.settings.state / "volumes").iterdir())
     assert api.ec2.describe_network_interfaces()["NetworkInterfaces"] == []
-
-
-def postgres_answers(api: Api, password: str) -> bool:
-    try:
-        return bool(ask(api.connect(password=password), "SELECT 1"))
-    except psycopg2.OperationalError:
-        return False
 
 
 def test_a_body_that_does_not_start_is_shown_as_failed(api: Api, caplog: pytest.LogCaptureFixture) -> None:
