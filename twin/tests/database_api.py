@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,6 +53,7 @@ def serving(twin_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPat
         with region.lock:
             return list(moto(environ, start_response))
 
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = make_server(settings.address, 4566, api, threaded=True)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:

@@ -255,9 +255,12 @@ class Databases(Loop):
             if not self.multi_az.build(database):
                 raise PodmanError("no zone for a standby now")
             tell(self.region, database, 25)
-        elif not database.multi_az and database.standby is not None:
+        elif not database.multi_az:
             tell(self.region, database, 30)
-            self.multi_az.go_on_alone(database)
+            if database.standby is not None:
+                self.multi_az.go_on_alone(database)
+            with self.region.records():
+                database.secondary_availability_zone = None
             tell(self.region, database, 29)
         self._settle(database, "modifying")
 
