@@ -278,8 +278,8 @@ def test_a_zone_without_power(api: Api) -> None:
     # Without power and without a standby it waits, and comes back with the power.
     api.region.faults.dark.add(primary.zone)
     api.region.wake("Databases")
-    wait_for(lambda: not api.answers(second))
-    assert not api.loop.nodes.alive(primary)
+    wait_for(lambda: not api.loop.nodes.alive(primary))
+    assert not api.answers(second)
     api.region.faults.dark.clear()
     wait_for(lambda: api.answers(second))
     assert api.primary() is primary

@@ -134,8 +134,7 @@ class Backups:
         postgres_copies.archive(self.nodes.pid(database.node), int(database.port))
         self._archived[database.dbi_resource_id] = time.monotonic()
         with self.region.records():
-            # Whole seconds, as AWS shows it: a moment that is shown must be one that can be restored.
-            database.restorable_until = began.replace(microsecond=0)
+            database.restorable_until = began
         self._prune(database)
 
     def back_up(self, database: Any) -> None:
