@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ from twin.bodies import postgres, postgres_image
 from twin.bodies.podman import Podman
 from twin.settings import Settings
 
+SSL = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html"
+ROLES = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Appendix.PostgreSQL.CommonDBATasks.Roles.rds_superuser.html"
+STATES = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html"
+PARAMETERS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_WorkingWithDBInstanceParamGroups.html"
+SECRETS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html"
+STOP = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StopInstance.html"
+EVENTS = "https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeEvents.html"
+CREATE = "https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html"
+
 
 @pytest.fixture
 def api(twin_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
@@ -23,6 +33,11 @@ def api(twin_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         yield api
 
 
+@pytest.mark.rule("database", "With rds.force_ssl a connection without TLS is refused.", SSL)
+@pytest.mark.rule("database", "The master user is no superuser, and rdsadmin is RDS's own.", ROLES)
+@pytest.mark.rule("database", "A dynamic parameter is applied without a restart.", PARAMETERS)
+@pytest.mark.rule("database", "A stopped instance keeps its data and can be started again.", STOP)
+@pytest.mark.rule("database", "A rotated managed password replaces the old one, in the secret and in the database.", SECRETS)
 def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     created = api.create()
     assert created["DBInstanceStatus"] == "creating"
@@ -33,6 +48,9 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     host = described["Endpoint"]["Address"]
     assert api.region.names._addresses[host] == api.primary().address
     password = api.password()
+
+    with pytest.raises(ClientError, match="InvalidDBInstanceState"):
+        api.rds.start_db_instance(DBInstanceIdentifier="test")
 
     # Only over TLS, only with the secret's password, and never as RDS's own superuser.
     connection = api.connect(password=password)
@@ -68,6 +86,28 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         api.connect(password=password)
 
+    rotated = api.password()
+    api.secrets.rotate_secret(SecretId=described["MasterUserSecret"]["SecretArn"])
+    wait_for(lambda: api.password() != rotated)
+    # It is in the secret only once the database takes it.
+    assert api.answers(api.password())
+    assert not api.answers(rotated)
+    assert api.describe()["MasterUserSecret"]["SecretStatus"] == "active"
+    told = [
+        "DB instance created",
+        "Recovery of the DB instance has started. Recovery time will vary with the amount of data to be recovered.",
+        "DB instance restarted",
+        "Recovery of the DB instance is complete.",
+        "DB instance stopped",
+        "DB instance started",
+        *["Reset master credentials"] * 2,
+    ]
+    assert api.events() == told
+    assert api.events(EventCategories=["notification"]) == told[4:6]
+    assert api.events(EndTime=datetime.now(UTC) - timedelta(minutes=30), Duration=5) == []
+    with pytest.raises(ClientError, match="source identifier without source type"):
+        api.rds.describe_events(SourceIdentifier="test")
+
     api.rds.delete_db_instance(DBInstanceIdentifier="test", SkipFinalSnapshot=True)
     assert api.describe()["DBInstanceStatus"] == "deleting"
     wait_for(lambda: not api.rds.describe_db_instances()["DBInstances"])
@@ -77,6 +117,7 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     assert api.ec2.describe_network_interfaces()["NetworkInterfaces"] == []
 
 
+@pytest.mark.rule("database", "An instance whose server can't be started is failed, and can be deleted.", STATES)
 def test_a_body_that_does_not_start_is_shown_as_failed(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     parameter = {
         "ParameterName": "shared_preload_libraries",
@@ -102,12 +143,44 @@ def test_a_body_that_does_not_start_is_shown_as_failed(api: Api, caplog: pytest.
         ({"DBName": "no-dash"}, "DBName"),
         ({"AvailabilityZone": "us-east-1f"}, "no subnet in us-east-1f"),
         ({"DBSubnetGroupName": "nowhere"}, "nowhere"),
+        ({"Engine": "mysql", "EngineVersion": "8.0"}, "mysql is not supported by the twin"),
+        ({"Engine": "aurora-postgresql", "DBClusterIdentifier": "x"}, "not supported by the twin"),
+        ({"PubliclyAccessible": True}, "PubliclyAccessible is not supported by the twin"),
+        ({"EnableIAMDatabaseAuthentication": True}, "EnableIAMDatabaseAuthentication is not supported by the twin"),
+        ({"EnableCloudwatchLogsExports": ["postgresql"]}, "EnableCloudwatchLogsExports is not supported by the twin"),
     ],
 )
 def test_what_can_not_become_a_database_is_refused(api: Api, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ClientError, match=words):
         api.create(**options)
     assert api.rds.describe_db_instances()["DBInstances"] == []
+
+
+def test_what_has_no_body_is_refused(api: Api) -> None:
+    """Never a record that nothing stands behind."""
+    calls = (
+        (api.rds.create_db_cluster, {"DBClusterIdentifier": "x", "Engine": "aurora-postgresql", "MasterUsername": "x"}),
+        (api.rds.create_db_instance_read_replica, {"DBInstanceIdentifier": "x", "SourceDBInstanceIdentifier": "test"}),
+        (api.rds.create_global_cluster, {"GlobalClusterIdentifier": "x"}),
+        (
+            api.rds.create_db_proxy,
+            {"DBProxyName": "x", "EngineFamily": "POSTGRESQL", "RoleArn": "arn:aws:iam::123456789012:role/x", "VpcSubnetIds": []},
+        ),
+        (
+            api.rds.start_export_task,
+            dict.fromkeys(("ExportTaskIdentifier", "SourceArn", "S3BucketName", "IamRoleArn", "KmsKeyId"), "x"),
+        ),
+    )
+    for call, options in calls:
+        with pytest.raises(ClientError, match="not supported by the twin"):
+            call(**options)
+    assert api.rds.describe_db_clusters()["DBClusters"] == []
+    api.create()
+    described = api.wait("available")
+    for change in ({"DBPortNumber": 5433}, {"PubliclyAccessible": True}, {"MonitoringInterval": 60, "MonitoringRoleArn": "x"}):
+        with pytest.raises(ClientError, match="not supported by the twin"):
+            api.rds.modify_db_instance(DBInstanceIdentifier="test", **change)
+    assert api.describe() == described
 
 
 def test_the_records_keep_what_terraform_compares(api: Api) -> None:

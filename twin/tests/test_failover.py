@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -16,9 +17,10 @@ import pytest
 from botocore.exceptions import ClientError
 from database_api import ZONES, Api, ask, serving, wait_for
 
-from twin.bodies import replication
+from twin.bodies import postgres_config, replication
 from twin.bodies.podman import PodmanError
 from twin.bodies.postgres_sql import run
+from twin.control import multi_az
 from twin.control.databases import Databases
 from twin.region import rds_records
 from twin.settings import Settings
@@ -217,6 +219,37 @@ def test_a_primary_without_a_standby_in_sync_stays_the_primary(api: Api, monkeyp
     assert told[-1] == "Recovery of standby DB instance has completed."
     assert "Recovery of standby DB instance has started." in told
     assert api.events(EventCategories=["failover"]) == []
+
+
+@pytest.mark.rule("failover", "A primary that is unresponsive is replaced by its standby.", FAILOVER)
+@pytest.mark.rule("failover", "A write is acknowledged only when the standby has it, too.", MULTI_AZ)
+def test_a_silent_standby_is_waited_for_and_then_replaced(api: Api) -> None:
+    make_pair(api)
+    standby = api.standby()
+    with Writer(api) as writer:
+        wait_for(lambda: len(writer.acknowledged) > 50)
+        stopped = time.monotonic()
+        freeze(api, standby)
+        wait_for(lambda: api.record().standby is not standby)
+        settled(api, writer)
+        assert writer.pause_after(stopped) > postgres_config.LOST_SECONDS
+        assert api.events(EventCategories=["failover"]) == []
+
+        # A primary that hangs is as good as dead.
+        primary, stopped = api.primary(), time.monotonic()
+        freeze(api, primary)
+        wait_for(lambda: api.primary() is not primary)
+        settled(api, writer)
+        assert writer.pause_after(stopped) > multi_az.UNRESPONSIVE_SECONDS
+    assert writer.lost() == set()
+
+
+def freeze(api: Api, node: rds_records.Node) -> None:
+    """Stop every process of a server, without ending one."""
+    pid = api.loop.nodes.pid(node)
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for process in (pid, *map(int, children)):
+        os.kill(process, signal.SIGSTOP)
 
 
 @pytest.mark.rule("failover", "A Multi-AZ instance whose primary's zone fails is served from the other zone.", FAILOVER)

@@ -21,6 +21,10 @@ CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 60
 
 
+class Unresponsive(PodmanError):
+    """The server runs, and does not answer in time."""
+
+
 def run(pid: int, port: int, statement: str, *values: object) -> list[tuple[Any, ...]]:
     """Run one statement, a transaction of its own, with `values` for its %s; returns its rows.
 
@@ -46,6 +50,8 @@ def run(pid: int, port: int, statement: str, *values: object) -> list[tuple[Any,
                 cursor.execute(statement, values or None)
                 return cursor.fetchall() if cursor.description else []
     except psycopg2.Error as error:
+        if "timeout expired" in str(error):
+            raise Unresponsive(f"PostgreSQL does not answer within {CONNECT_SECONDS} s") from None
         raise PodmanError(f"PostgreSQL: {str(error).strip()}") from None
 
 

@@ -90,6 +90,18 @@ def streaming(pid: int, port: int, standby: str) -> bool:
     return bool(run(pid, port, statement, standby))
 
 
+def has_all(pid: int, port: int, standby: str, seconds: float = 5.0) -> bool:
+    """Whether the standby gets everything that the primary has written by now within `seconds`."""
+    [(reached,)] = run(pid, port, "SELECT pg_current_wal_flush_lsn()")
+    statement = "SELECT 1 FROM pg_stat_replication WHERE application_name = %s AND flush_lsn >= %s::pg_lsn"
+    deadline = time.monotonic() + seconds
+    while not run(pid, port, statement, standby, reached):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def confirm(pid: int, port: int, standby: str, alive: Callable[[], bool]) -> None:
     """Return once the primary, which was told to wait for the standby, does so, and the standby has all that came before.
 
@@ -100,11 +112,11 @@ def confirm(pid: int, port: int, standby: str, alive: Callable[[], bool]) -> Non
     # The checkpointer is the one that makes commits wait. It takes over settings before it starts a checkpoint.
     run(pid, port, "CHECKPOINT")
     [(reached,)] = run(pid, port, "SELECT pg_current_wal_flush_lsn()")
-    has_all = """
+    statement = """
         SELECT 1 FROM pg_stat_replication
         WHERE application_name = %s AND sync_state = 'sync' AND flush_lsn >= %s::pg_lsn
     """
-    _until(lambda: bool(run(pid, port, has_all, standby, reached)), alive, "have a standby that caught up")
+    _until(lambda: bool(run(pid, port, statement, standby, reached)), alive, "have a standby that caught up")
 
 
 def promote(volume: Path, pid: int) -> None:

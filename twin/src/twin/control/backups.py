@@ -123,8 +123,8 @@ class Backups:
     def keep(self, database: Any) -> None:
         """Bring the automated backups up to date. Raises PodmanError."""
         if not database.backup_retention_period:
-            self.discard(database)
             tell(self.region, database, 28)
+            self.discard(database)
             return
         with self.region.records():
             due = self._copy_is_due(database)

@@ -111,6 +111,11 @@ class Nodes:
         postgres.reload(self.region.podman, server)
         self.running[node.name] = replace(server, password=self.running[node.name].password)
 
+    def learned(self, node: Node, password: str | None) -> None:
+        """A standby has its primary's new password."""
+        if node.name in self.running:
+            self.running[node.name] = replace(self.running[node.name], password=password)
+
     def stop(self, node: Node) -> None:
         """Let a server end in order; its container and data stay."""
         self._forget(node)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from twin.bodies import postgres, postgres_image
+from twin.bodies import postgres, postgres_image, replication
 from twin.bodies.podman import PodmanError
 from twin.control.backups import Backups
 from twin.control.database_nodes import Nodes
@@ -23,6 +23,7 @@ from twin.region.region import Region
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2.0
+FAILURES = 10  # in a row to bring a server back, after which the instance has failed
 # In these states a server runs, and one that ended is brought back.
 RUNNING = ("available", "modifying", "backing-up")
 # An action that fails in one of these states can't be tried again: the instance has failed.
@@ -50,6 +51,7 @@ class Databases(Loop):
         self._build = threading.Lock()
         self._busy: set[str] = set()
         self._not_before: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
 
     # Decisions
 
@@ -137,6 +139,7 @@ class Databases(Loop):
             try:
                 action(record)
                 self._not_before.pop(key, None)
+                self._failures.pop(key, None)
             except (PodmanError, OSError, ValueError) as error:
                 log.error("%s: %s failed: %s", key, action.__name__.strip("_"), error)
                 self._failed(key, record)
@@ -151,7 +154,12 @@ class Databases(Loop):
 
     def _failed(self, key: str, record: Any) -> None:
         self._not_before[key] = time.monotonic() + RETRY_SECONDS
-        if records.has_body(record) and record.status in FATAL:
+        self._failures[key] = self._failures.get(key, 0) + 1
+        if not records.has_body(record):
+            return
+        # A failover that was begun must end, however often it takes.
+        hopeless = self._failures[key] >= FAILURES and not self.nodes.alive(record.node) and record.standby is None
+        if hopeless or (record.status in FATAL and not record.failover_requested):
             with self.region.records():
                 record.status = "failed"
             tell(self.region, record, 31, state="failed")
@@ -284,6 +292,10 @@ class Databases(Loop):
         """Look after a running instance: first of all a standby that ended, since every commit waits for it."""
         if database.standby is not None and not self.nodes.alive(database.standby):
             self.multi_az.care(database)
+        if self.multi_az.can_fail_over(database) and self.multi_az.is_unresponsive(database):
+            log.warning("%s: the primary does not answer", database.db_instance_identifier)
+            self._fail_over(database)
+            return
         self._change(database)
         self._take_snapshots(database)
         self._settle(database, "backing-up")
@@ -314,6 +326,10 @@ class Databases(Loop):
     def _change_password(self, database: Any, wanted: postgres.Server, known: bool) -> None:
         postgres.set_password(self.region.podman, wanted)
         self.nodes.running[wanted.name] = wanted
+        standby = database.standby
+        if standby is not None and replication.has_all(self.nodes.pid(database.node), wanted.port, standby.interface.id):
+            # Otherwise the password is set again should the standby become the primary.
+            self.nodes.learned(standby, wanted.password)
         if known:
             tell(self.region, database, 16)
         with self.region.records():

@@ -14,6 +14,7 @@ from typing import Any
 
 from twin.bodies import replication
 from twin.bodies.podman import PodmanError
+from twin.bodies.postgres_sql import Unresponsive, run
 from twin.control.database_nodes import Nodes
 from twin.region import rds_records as records
 from twin.region.rds_events import tell
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 # How long a standby may be silent before the primary goes on without it, and how long it may take to connect at first.
 SILENT_SECONDS = 10.0
 CONNECT_SECONDS = 60.0
+# How long a primary may leave a statement unanswered before its standby takes over.
+UNRESPONSIVE_SECONDS = 10.0
 
 
 class MultiAZ:
@@ -32,6 +35,8 @@ class MultiAZ:
         self.nodes = nodes
         # Since when a primary has not heard of its standby. Lost with the process, which only lengthens a wait.
         self._silent: dict[str, float] = {}
+        # Since when a primary has not answered, likewise.
+        self._deaf: dict[str, float] = {}
 
     # Decisions
 
@@ -42,6 +47,18 @@ class MultiAZ:
     def must_fail_over(self, database: Any) -> bool:
         """Whether an earlier attempt has ended the primary for good."""
         return replication.is_fenced(records.volume(self.region, database.node))
+
+    def is_unresponsive(self, database: Any) -> bool:
+        """Whether a primary that runs has not answered for too long. One that answers with an error does answer."""
+        try:
+            run(self.nodes.pid(database.node), int(database.port), "SELECT 1")
+        except Unresponsive:
+            since = self._deaf.setdefault(database.node.name, time.monotonic())
+            return time.monotonic() - since > UNRESPONSIVE_SECONDS
+        except PodmanError:
+            pass
+        self._deaf.pop(database.node.name, None)
+        return False
 
     def needs_care(self, database: Any) -> bool:
         """Whether there is a standby to look after, to make or to remove."""
@@ -93,6 +110,8 @@ class MultiAZ:
 
     def build(self, database: Any, recovery: bool = False) -> bool:
         """Make a standby and let it catch up; whether there was a zone for it. Raises PodmanError."""
+        if database.standby is not None:
+            self._drop(database)  # half made, by a process that ended
         with self.region.records():
             subnet = records.standby_subnet(self.region, database)
             if subnet is None:

@@ -19,7 +19,8 @@ from moto.rds.responses import RDSResponse
 
 from twin.bodies.postgres_image import MAJOR
 from twin.region.patch import replace, wrap
-from twin.region.rds_records import subnets_of
+from twin.region.rds_events import tell
+from twin.region.rds_records import subnets_of, unsupported
 from twin.region.rds_secrets import check_password
 from twin.region.rds_unsupported import check_change
 from twin.region.region import Region
@@ -73,6 +74,8 @@ def _install_deletion(region: Region) -> None:
         [database] = self.describe_db_instances(db_instance_identifier)
         if database.status == "deleting":
             raise RDSClientError("InvalidDBInstanceState", f"Instance {db_instance_identifier} is already being deleted.")
+        if options.get("delete_automated_backups") is False:
+            raise unsupported("DeleteAutomatedBackups=false")
         if skip_final_snapshot and final_db_snapshot_identifier:
             words = "FinalDBSnapshotIdentifier cannot be specified when SkipFinalSnapshot is enabled."
             raise InvalidParameterCombination(words)
@@ -89,7 +92,6 @@ def _install_deletion(region: Region) -> None:
             if len(self.database_snapshots) >= self.SNAPSHOT_QUOTA:
                 raise SnapshotQuotaExceededFault
             self.create_db_snapshot(database.db_instance_identifier, final_db_snapshot_identifier)
-        database.delete_backups = options.get("delete_automated_backups") is not False
         # The record goes when the body has gone.
         database.status = "deleting"
         region.wake("Databases")
@@ -129,6 +131,8 @@ def _install_modification(region: Region) -> None:
             db_kwargs.pop("manage_master_user_password")  # moto would make a second secret
         database = original(self, db_instance_identifier, db_kwargs)
         performance_insights(database, db_kwargs)
+        if db_kwargs.get("db_parameter_group_name"):
+            tell(region, database, 11, name=db_kwargs["db_parameter_group_name"])
         if wanted is not None and wanted != (database.secondary_availability_zone is not None) and database.status == "available":
             database.status = "modifying"
         for node in (database.node, database.standby):
