@@ -161,6 +161,7 @@ def test_what_has_no_body_is_refused(api: Api) -> None:
     calls = (
         (api.rds.create_db_cluster, {"DBClusterIdentifier": "x", "Engine": "aurora-postgresql", "MasterUsername": "x"}),
         (api.rds.create_db_instance_read_replica, {"DBInstanceIdentifier": "x", "SourceDBInstanceIdentifier": "test"}),
+        (api.rds.start_activity_stream, {"ResourceArn": "x", "Mode": "sync", "KmsKeyId": "x"}),
         (api.rds.create_global_cluster, {"GlobalClusterIdentifier": "x"}),
         (
             api.rds.create_db_proxy,

@@ -21,7 +21,7 @@ from twin.region.region import Region
 
 def install(region: Region) -> None:
     _install_creation(region)
-    for part in (rds_unsupported, rds_states, rds_snapshots, rds_events, rds_secrets, rds_groups):
+    for part in (rds_states, rds_snapshots, rds_events, rds_secrets, rds_groups, rds_unsupported):
         part.install(region)
 
 

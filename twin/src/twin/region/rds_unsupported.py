@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from moto.rds import models
+from moto.core.utils import camelcase_to_underscores, get_service_model
 from moto.rds.exceptions import RDSClientError
+from moto.rds.responses import RDSResponse
 
-from twin.region.patch import wrap
+from twin.region.patch import add, replace
 from twin.region.rds_records import unsupported
 from twin.region.region import Region
 
@@ -51,6 +52,7 @@ ACTIONS = (
     "create_blue_green_deployment",
     "start_export_task",
     "create_db_security_group",
+    "add_role_to_db_instance",
 )
 
 
@@ -76,12 +78,17 @@ def check_change(wanted: Mapping[str, Any], database: Any) -> None:
 
 
 def install(region: Region) -> None:
-    for action in ACTIONS:
+    """Install last: every action that nobody else has taken is refused."""
+    for operation in get_service_model("rds").operation_names:
+        action = camelcase_to_underscores(operation)
+        if action in ACTIONS:
+            replace(RDSResponse, action)(_refusal(operation))
+        elif not hasattr(RDSResponse, action):
+            add(RDSResponse, action)(_refusal(operation))
 
-        @wrap(models.RDSBackend, action)
-        def refuse(original: Any, self: Any, *args: Any, _action: str = action, **options: Any) -> Any:
-            raise unsupported("".join(word.title() for word in _action.split("_")).replace("Db", "DB"))
 
-    @wrap(models.RDSBackend, "add_role_to_db_instance")
-    def add_role(original: Any, self: Any, *args: Any, **options: Any) -> Any:
-        raise unsupported("AddRoleToDBInstance")
+def _refusal(operation: str) -> Callable[[Any], Any]:
+    def refuse(self: Any) -> Any:
+        raise unsupported(operation)
+
+    return refuse
