@@ -80,16 +80,14 @@ class Round:
         return all(self.targets(group.arn).get(member.instance.id, "unused") in SOUND_TARGET for group in self.target_groups())
 
     def warm(self, member: Member) -> bool:
-        return member.in_service_since is not None and self.now - member.in_service_since >= self.warmup
+        """Whether its warmup is over: the refresh's for what that launched, the group's for all others."""
+        refresh = self.refresh
+        seconds = refresh.warmup if refresh and member.generation == refresh.generation else warmup_of(self.group)
+        return member.in_service_since is not None and self.now - member.in_service_since >= seconds
 
     def ready(self, member: Member) -> bool:
         """In service, healthy and warm: what the lower bound of a replacement counts."""
         return self.sound(member) and self.warm(member)
-
-    @property
-    def warmup(self) -> float:
-        refresh = self.refresh
-        return float(refresh.warmup if refresh else warmup_of(self.group))
 
     # Launching after failures
 
