@@ -12,6 +12,7 @@ class Faults:
     dark: set[str] = field(default_factory=set)
     no_capacity: set[str] = field(default_factory=set)
 
-    def refuses_launch(self, zone: str) -> bool:
-        """Whether EC2 answers InsufficientInstanceCapacity for the zone, by name (us-east-1a)."""
+    def refuses_launch(self, zone: str, *askers: str) -> bool:
+        """Whether EC2 answers InsufficientInstanceCapacity for the zone, by name (us-east-1a), to one of `askers`: ARNs of
+        the Auto Scaling group or of the role that launches."""
         return zone in self.dark or zone in self.no_capacity
