@@ -157,7 +157,7 @@ def test_a_refresh_replaces_real_instances(fleet: Fleet) -> None:
     fleet.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=3)
     old = {member["InstanceId"] for member in fleet.settled(3)}
     version = fleet.ec2.create_launch_template_version(
-        LaunchTemplateId=template, SourceVersion="2", LaunchTemplateData={"InstanceType": "t3.small"}
+        LaunchTemplateId=template, LaunchTemplateData={"ImageId": fleet.image, "InstanceType": "t3.small"}
     )["LaunchTemplateVersion"]["VersionNumber"]
     fleet.autoscaling.start_instance_refresh(
         AutoScalingGroupName=GROUP,
