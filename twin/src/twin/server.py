@@ -26,11 +26,24 @@ from twin.bodies.metadata import Metadata
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control.autoscaling import AutoScaling
+from twin.control.balancer_requests import Requests
 from twin.control.databases import Databases
 from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
-from twin.region import autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups
+from twin.region import (
+    acm,
+    autoscaling,
+    awslambda,
+    base,
+    ec2,
+    elbv2,
+    launch_templates,
+    operator,
+    rds,
+    security_groups,
+    zonal_shift,
+)
 from twin.region.images import ImageCatalog
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL_PORT, METADATA_ADDRESS, Settings
@@ -39,7 +52,7 @@ log = logging.getLogger(__name__)
 
 # Answers once the twin serves, whatever else it does.
 READY_PATH = "/_twin/ready"
-EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda)
+EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, acm, elbv2, zonal_shift, rds, awslambda)
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -101,6 +114,7 @@ class Twin:
             Instances(self.region, catalog),
             AutoScaling(self.region),
             LoadBalancers(self.region),
+            Requests(self.region),
             Databases(self.region),
             Functions(self.region),
         )
