@@ -237,7 +237,8 @@ class World:
 
     def close(self) -> None:
         self.loop.end()
-        self.loop.join(30)
+        with suppress(RuntimeError):  # a test may tick by itself
+            self.loop.join(30)
         for body in self.loop.bodies.values():
             body.stop()
         for target in self.targets:
