@@ -115,11 +115,14 @@ def _install_target_groups() -> None:
         kind = options.get("target_type") or "instance"
         if kind not in ("instance", "ip"):
             raise refused(f"The target type '{kind}' is not supported by the twin")
+        # Terraform sends empty text for what is not set.
+        options["protocol_version"] = options.get("protocol_version") or None
+        options["ip_address_type"] = options.get("ip_address_type") or None
         if options.get("protocol") not in (None, "HTTP", "HTTPS"):
             raise refused(f"Target groups with the {options['protocol']} protocol are not supported by the twin")
-        if options.get("protocol_version") not in (None, "HTTP1"):
+        if options["protocol_version"] not in (None, "HTTP1"):
             raise refused(f"The protocol version '{options['protocol_version']}' is not supported by the twin")
-        if options.get("ip_address_type") not in (None, "ipv4"):
+        if options["ip_address_type"] not in (None, "ipv4"):
             raise refused(f"The IP address type '{options['ip_address_type']}' is not supported by the twin")
         if options.get("healthcheck_enabled") == "false":
             raise refused("Health check enabled must be true for target groups with target type 'instance' or 'ip'")
