@@ -57,7 +57,7 @@ class Target:
                     target.first_request_after = list(target.checks)
                 target.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
                 if self.path == "/slow":
-                    target.released.wait(20)
+                    target.released.wait(90)
                 self.answer(200, address.encode())
 
             def answer(self, status: int, body: bytes) -> None:
@@ -230,7 +230,7 @@ class World:
         until(lambda: self.haproxy.served != served)
 
     def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.address, PORT, timeout=10)
+        return http.client.HTTPConnection(self.address, PORT, timeout=60)
 
     def get(self, path: str = "/", **headers: str) -> tuple[int, bytes, Any]:
         return ask(self.connection(), path, **headers)

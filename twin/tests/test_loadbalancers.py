@@ -22,7 +22,23 @@ from twin.region.ec2 import set_state
 
 pytest_plugins = ["balancing_fixtures"]
 
+CHECKS = "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html"
+GROUPS = "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html"
+RULES = "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html"
+RELOADS = 24
+ACTIONS = "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-action-types.html"
 
+
+@pytest.mark.rule(
+    "load balancing",
+    "A new target gets requests once it has passed one health check, whatever the healthy threshold.",
+    CHECKS,
+)
+@pytest.mark.rule(
+    "load balancing",
+    "A registered target is initial until its first checks are done.",
+    CHECKS,
+)
 def test_new_target_waits_for_its_first_passed_check(world: World) -> None:
     assert world.get()[0] == 503
     instance, target = world.target(health=500)
@@ -63,6 +79,16 @@ def test_new_target_beside_traffic(world: World) -> None:
         assert 200 in (target.first_request_after or [])
 
 
+@pytest.mark.rule(
+    "load balancing",
+    "A target is unhealthy after as many failed checks in a row as the unhealthy threshold, with the code as reason.",
+    CHECKS,
+)
+@pytest.mark.rule(
+    "load balancing",
+    "An unhealthy target is healthy again after as many passed checks in a row as the healthy threshold.",
+    CHECKS,
+)
 def test_failing_target_is_evicted_and_returns(world: World) -> None:
     world.healthy_target()
     instance, target = world.healthy_target()
@@ -93,6 +119,11 @@ def test_unhealthy_target_stays_out_over_a_reload(world: World) -> None:
     assert world.state(instance) == "unhealthy"
 
 
+@pytest.mark.rule(
+    "load balancing",
+    "A check without a response within its timeout has failed, with Target.Timeout as reason.",
+    CHECKS,
+)
 def test_silent_target_is_evicted_within_its_timeouts(world: World) -> None:
     world.healthy_target()
     instance, target = world.healthy_target()
@@ -139,7 +170,7 @@ def test_reloads_drop_no_request(world: World) -> None:
 
     def load(keep: bool) -> None:
         connection = world.connection()
-        for _ in range(4000):
+        for _ in range(40000):
             if ended.is_set():
                 return
             try:
@@ -152,7 +183,11 @@ def test_reloads_drop_no_request(world: World) -> None:
     for thread in threads:
         thread.start()
     workers = {world.worker()}
-    for number in range(6):
+    answers: list[int] = []
+    slow = threading.Thread(target=lambda: answers.append(world.get("/slow")[0]))
+    slow.start()
+    until(lambda: any(path == "/slow" for target in world.targets for path, _ in target.requests))
+    for number in range(RELOADS):
         served = world.haproxy.served
         world.elbv2.create_rule(
             ListenerArn=world.listener,
@@ -165,12 +200,26 @@ def test_reloads_drop_no_request(world: World) -> None:
     ended.set()
     for thread in threads:
         thread.join()
-    assert len(workers) == 7
+    for target in world.targets:
+        target.released.set()
+    slow.join()
+    assert answers == [200], "a request in flight outlives every reload"
+    assert len(workers) == RELOADS + 1
     assert failures == []
     assert set(statuses) == {200}
     assert len(statuses) > 300
 
 
+@pytest.mark.rule(
+    "draining",
+    "A deregistered target gets no new requests, and those in flight may end.",
+    GROUPS,
+)
+@pytest.mark.rule(
+    "draining",
+    "A deregistered target is draining for the deregistration delay and unused after that.",
+    GROUPS,
+)
 def test_draining_keeps_requests_in_flight_and_takes_no_new_one(world: World) -> None:
     world.elbv2.modify_target_group_attributes(
         TargetGroupArn=world.group, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "3"}]
@@ -212,6 +261,11 @@ def test_connection_of_a_former_worker_finds_another_target_when_its_own_is_gone
     assert [ask(connection)[0] for connection in connections] == [200] * 8
 
 
+@pytest.mark.rule(
+    "draining",
+    "A target whose instance is stopped is unused with Target.InvalidState, and one that is terminated is deregistered.",
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-register-targets.html",
+)
 def test_targets_follow_their_instances(world: World) -> None:
     stopped, _ = world.healthy_target()
     ended, _ = world.healthy_target()
@@ -230,6 +284,21 @@ def test_targets_follow_their_instances(world: World) -> None:
     assert world.health(stopped)["Reason"] == "Target.NotInUse"
 
 
+@pytest.mark.rule(
+    "load balancing",
+    "Rules match in order of their priority by path, host and query, with wildcards, and the first that matches decides.",
+    RULES,
+)
+@pytest.mark.rule(
+    "load balancing",
+    "Fixed responses and redirects answer with the configured status, body and location.",
+    ACTIONS,
+)
+@pytest.mark.rule(
+    "load balancing",
+    "Requests carry X-Forwarded-For, -Proto and -Port, and X-Amzn-Trace-Id with the client's own root kept.",
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-request-tracing.html",
+)
 def test_rules_and_headers(world: World) -> None:
     _, target = world.healthy_target()
     body = 'it\'s "50 %" of\r\n\t$HOME #1 {}\\ ' + "é" * 300
