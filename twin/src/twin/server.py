@@ -28,6 +28,7 @@ from twin.bodies.metadata import Metadata
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control.autoscaling import AutoScaling
+from twin.control.balancer_requests import Requests
 from twin.control.databases import Databases
 from twin.control.experiments import Experiments
 from twin.control.expiry import Expiry
@@ -38,6 +39,7 @@ from twin.control.loop import Loop
 from twin.control.networks import Networks
 from twin.region import (
     absent_networks,
+    acm,
     autoscaling,
     awslambda,
     base,
@@ -54,6 +56,7 @@ from twin.region import (
     routes,
     security_groups,
     vpc_endpoints,
+    zonal_shift,
 )
 from twin.region.images import ImageCatalog
 from twin.region.keeper import Keeper
@@ -73,7 +76,9 @@ EXTENSIONS = (
     absent_networks,
     vpc_endpoints,
     autoscaling,
+    acm,
     elbv2,
+    zonal_shift,
     rds,
     awslambda,
     budgets,
@@ -153,6 +158,7 @@ class Twin:
             Instances(self.region, catalog),
             AutoScaling(self.region),
             LoadBalancers(self.region),
+            Requests(self.region),
             Databases(self.region),
             Functions(self.region),
             Experiments(self.region),
