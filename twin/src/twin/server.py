@@ -25,12 +25,29 @@ from twin.bodies.mail import MailSink
 from twin.bodies.metadata import Metadata
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
+from twin.control.alarms import Alarms
 from twin.control.autoscaling import AutoScaling
 from twin.control.databases import Databases
 from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
-from twin.region import autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups
+from twin.control.metrics import Metrics
+from twin.control.schedules import Schedules
+from twin.region import (
+    autoscaling,
+    awslambda,
+    base,
+    cloudwatch,
+    ec2,
+    elbv2,
+    events,
+    launch_templates,
+    operator,
+    rds,
+    scaling_policies,
+    scheduled_actions,
+    security_groups,
+)
 from twin.region.images import ImageCatalog
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL_PORT, METADATA_ADDRESS, Settings
@@ -39,7 +56,10 @@ log = logging.getLogger(__name__)
 
 # Answers once the twin serves, whatever else it does.
 READY_PATH = "/_twin/ready"
-EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda)
+EXTENSIONS = (
+    *(ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda),
+    *(cloudwatch, events, scaling_policies, scheduled_actions),
+)
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -103,6 +123,9 @@ class Twin:
             LoadBalancers(self.region),
             Databases(self.region),
             Functions(self.region),
+            Metrics(self.region),
+            Alarms(self.region),
+            Schedules(self.region),
         )
         for loop in loops:
             self.region.loops[loop.name] = loop
