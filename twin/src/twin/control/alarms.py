@@ -49,7 +49,8 @@ class Alarms(Loop):
         with self.region.records():
             scaling.forget_orphans(self.region)
             backend = self.region.backend("cloudwatch")
-            self._act_all(backend, now)  # on what was set by request, before an evaluation changes it
+            for alarm in list(backend.alarms.values()):  # what was set by request, before an evaluation changes it
+                self._act(alarm, now)
             for alarm in list(backend.alarms.values()):
                 if alarm.rule is None and self._due(alarm, now):
                     try:
@@ -60,7 +61,9 @@ class Alarms(Loop):
                 composite = [alarm for alarm in backend.alarms.values() if alarm.rule is not None]
                 if not sum(self._compose(backend, alarm, now) for alarm in composite):
                     break
-            self._act_all(backend, now)
+            for alarm in list(backend.alarms.values()):
+                self._act(alarm, now)
+                self._repeat(alarm, now)
 
     def _due(self, alarm: Any, now: float) -> bool:
         step = granularity(queries_period(alarm))
@@ -122,23 +125,27 @@ class Alarms(Loop):
 
     # Actions
 
-    def _act_all(self, backend: Any, now: float) -> None:
-        for alarm in list(backend.alarms.values()):
-            self._act(alarm, now)
-
     def _act(self, alarm: Any, now: float) -> None:
+        """Carry out the actions of the changes that have not been told yet."""
         notices = outbox(alarm)
         while notices:
             notice = notices.pop(0)
             alarm.repeated_at = now
             for arn in _actions(alarm, notice.state) if alarm.actions_enabled else []:
                 self._perform(alarm, arn, notice, now)
-        if alarm.actions_enabled and alarm.rule is None and now - getattr(alarm, "repeated_at", now) >= _REPEAT:
-            # Scaling policies hear of the state again and again while it lasts; nothing else does.
+
+    def _repeat(self, alarm: Any, now: float) -> None:
+        """Scaling policies hear of a state again and again while it lasts; nothing else does."""
+        if not hasattr(alarm, "repeated_at"):
+            alarm.repeated_at = now
+        if alarm.actions_enabled and alarm.rule is None and now - alarm.repeated_at >= _REPEAT:
             alarm.repeated_at = now
             for arn in _actions(alarm, alarm.state_value):
                 if arn.split(":")[2] == "autoscaling":
-                    self._scale(alarm, arn)
+                    try:
+                        self._scale(alarm, arn)
+                    except ValueError as error:
+                        log.warning("alarm %s: %s", alarm.name, error)
 
     def _perform(self, alarm: Any, arn: str, notice: Notice, now: float) -> None:
         error = ""

@@ -116,7 +116,7 @@ def put_alarm(backend: Any, parameters: dict[str, Any], original: Any) -> Any:
         remember(alarm, "ConfigurationUpdate", f'Alarm "{alarm.name}" created', {"type": "Create"}, now)
         return alarm
     kept = ("state_value", "state_reason", "state_reason_data", "state_updated_timestamp", "state_transitioned_timestamp")
-    for name in (*kept, "history_items", "outbox"):
+    for name in (*kept, "history_items", "outbox", "recent_values", "repeated_at"):
         if hasattr(before, name):
             setattr(alarm, name, getattr(before, name))
     remember(alarm, "ConfigurationUpdate", f'Alarm "{alarm.name}" updated', {"type": "Update"}, now)
