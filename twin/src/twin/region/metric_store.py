@@ -104,57 +104,49 @@ class MetricStore:
     """Metrics of one account and region. Times are seconds since 1970; the caller holds the region's lock."""
 
     def __init__(self) -> None:
-        self._series: dict[MetricKey, list[dict[int, Aggregate]]] = {}
+        # By metric (with no unit in its key), then by unit: a dictionary of aggregates for each tier.
+        self._series: dict[MetricKey, dict[str, list[dict[int, Aggregate]]]] = {}
 
     def put(self, metric: MetricKey, at: float, sample: Aggregate, resolution: int = STANDARD) -> None:
         """Take samples of time `at`, to be kept by the second (HIGH) or by the minute (STANDARD)."""
-        tiers = self._series.setdefault(metric, [{} for _ in TIERS])
+        units = self._series.setdefault(metric._replace(unit=""), {})
+        tiers = units.setdefault(metric.unit, [{} for _ in TIERS])
         tier = 0 if resolution == HIGH else 1
         _merge(tiers[tier], int(at) // resolution * resolution, sample)
 
     def prune(self, now: float) -> None:
         """Thin out what has become old; AWS forgets a metric when its last data point has gone."""
-        for metric, tiers in list(self._series.items()):
-            for index, (_, lifetime) in enumerate(TIERS):
-                tier = tiers[index]
-                for at in [at for at in tier if at < now - lifetime]:
-                    sample = tier.pop(at)
-                    if index + 1 < len(TIERS):
-                        coarser = TIERS[index + 1][0]
-                        _merge(tiers[index + 1], at // coarser * coarser, sample)
-            if not any(tiers):
+        for metric, units in list(self._series.items()):
+            for unit, tiers in list(units.items()):
+                _age(tiers, now)
+                if not any(tiers):
+                    del units[unit]
+            if not units:
                 del self._series[metric]
 
     def metrics(self) -> Iterator[MetricKey]:
-        """Every metric once, whatever its units."""
-        seen: dict[MetricKey, None] = {}
-        for metric in self._series:
-            seen.setdefault(metric._replace(unit=""))
-        yield from seen
+        """Every metric once, whatever its units; their keys name none."""
+        yield from self._series
 
     def query(self, metric: MetricKey, start: float, end: float, period: int, unit: str | None = None) -> dict[int, Aggregate]:
         """Aggregates by the start of their period, oldest first. Periods are counted from `start`; without `unit`, samples
         of all units count."""
         found: dict[int, Aggregate] = {}
         first = int(start)
-        for tiers in self._of(metric, unit):
+        for each, tiers in self._series.get(metric._replace(unit=""), {}).items():
+            if unit is not None and each != unit:
+                continue
             for tier, (resolution, _) in zip(tiers, TIERS, strict=True):
                 for at in _within(tier, first, end, resolution):
                     _merge(found, first + (at - first) // period * period, tier[at])
         return dict(sorted(found.items()))
 
     def units(self, metric: MetricKey) -> list[str]:
-        return [known.unit for known in self._series if known._replace(unit="") == metric._replace(unit="")]
-
-    def _of(self, metric: MetricKey, unit: str | None) -> Iterable[list[dict[int, Aggregate]]]:
-        if unit is not None:
-            tiers = self._series.get(metric._replace(unit=unit))
-            return [tiers] if tiers else []
-        return [self._series[metric._replace(unit=unit)] for unit in self.units(metric)]
+        return list(self._series.get(metric._replace(unit=""), {}))
 
     def __len__(self) -> int:
         """How many aggregates are kept."""
-        return sum(len(tier) for tiers in self._series.values() for tier in tiers)
+        return sum(len(tier) for units in self._series.values() for tiers in units.values() for tier in tiers)
 
 
 def store_of(backend: Any) -> MetricStore:
@@ -163,6 +155,17 @@ def store_of(backend: Any) -> MetricStore:
         backend.metric_store = MetricStore()
     kept: MetricStore = backend.metric_store
     return kept
+
+
+def _age(tiers: list[dict[int, Aggregate]], now: float) -> None:
+    """Merge what has outlived its tier into the next one."""
+    for index, (_, lifetime) in enumerate(TIERS):
+        tier = tiers[index]
+        for at in [at for at in tier if at < now - lifetime]:
+            sample = tier.pop(at)
+            if index + 1 < len(TIERS):
+                coarser = TIERS[index + 1][0]
+                _merge(tiers[index + 1], at // coarser * coarser, sample)
 
 
 def _within(tier: dict[int, Aggregate], start: int, end: float, resolution: int) -> Iterable[int]:
