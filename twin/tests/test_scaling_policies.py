@@ -13,7 +13,7 @@ from observing import World, world_of
 from test_instances import launch, until
 
 from twin.bodies.usage import cpu_seconds
-from twin.control.scaling import Capacity, adjust, pick_step, step, track_in, track_out
+from twin.control.policies import Capacity, adjust, pick_step, step, track_in, track_out
 from twin.region import cron
 from twin.region.timestamps import moment
 from twin.settings import Settings

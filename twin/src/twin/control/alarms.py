@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twin.control import scaling
+from twin.control import policies
 from twin.control.alarm_evaluation import Definition, Point, evaluate, evaluation_range, granularity
 from twin.control.loop import Loop
 from twin.region.alarm_messages import event_detail, queries_of, queries_period, state_of
@@ -47,7 +47,7 @@ class Alarms(Loop):
     def tick(self) -> None:
         now = self.now()
         with self.region.records():
-            scaling.forget_orphans(self.region)
+            policies.forget_orphans(self.region)
             backend = self.region.backend("cloudwatch")
             for alarm in list(backend.alarms.values()):  # what was set by request, before an evaluation changes it
                 self._act(alarm, now)
@@ -168,7 +168,7 @@ class Alarms(Loop):
         remember(alarm, "Action", summary, data, now)
 
     def _scale(self, alarm: Any, arn: str) -> None:
-        scaling.on_alarm(self.region, arn, alarm)
+        policies.on_alarm(self.region, arn, alarm)
 
     def _invocation(self, alarm: Any, now: float) -> dict[str, Any]:
         """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-actions-Lambda.html"""

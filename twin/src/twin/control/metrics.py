@@ -19,7 +19,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from twin.bodies.usage import Usage, usage
 from twin.control.loop import Loop
-from twin.control.scaling import warming
+from twin.control.policies import warming
 from twin.region.metric_store import Aggregate, key, store_of
 from twin.region.region import Region
 from twin.region.target_tracking import request_counts

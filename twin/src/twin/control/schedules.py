@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twin.control.loop import Loop
-from twin.control.scaling import suspended
+from twin.control.policies import suspended
 from twin.region import cron, events
 from twin.region.autoscaling import change_capacity
 from twin.region.region import Region

@@ -213,7 +213,7 @@ def _check_tracking(given: dict[str, Any]) -> None:
 def _install_execution(region: Region) -> None:
     @replace(responses.AutoScalingResponse, "execute_policy")
     def execute_policy(self: Any) -> Any:
-        from twin.control.scaling import on_request  # decisions are the control plane's; it knows this module
+        from twin.control.policies import on_request  # decisions are the control plane's; it knows this module
 
         policy = _existing(region, self)
         value, threshold = self._get_param("MetricValue"), self._get_param("BreachThreshold")
