@@ -27,6 +27,7 @@ from twin.bodies.mail import MailSink
 from twin.bodies.metadata import Metadata
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
+from twin.control.alarms import Alarms
 from twin.control.autoscaling import AutoScaling
 from twin.control.balancer_requests import Requests
 from twin.control.databases import Databases
@@ -36,7 +37,9 @@ from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
 from twin.control.loop import Loop
+from twin.control.metrics import Metrics
 from twin.control.networks import Networks
+from twin.control.schedules import Schedules
 from twin.region import (
     absent_networks,
     acm,
@@ -45,15 +48,19 @@ from twin.region import (
     base,
     budgets,
     cloudfront,
+    cloudwatch,
     dynamodb,
     ec2,
     elbv2,
+    events,
     fis,
     launch_templates,
     network_acls,
     operator,
     rds,
     routes,
+    scaling_policies,
+    scheduled_actions,
     security_groups,
     vpc_endpoints,
     zonal_shift,
@@ -85,6 +92,10 @@ EXTENSIONS = (
     cloudfront,
     dynamodb,
     fis,
+    cloudwatch,
+    events,
+    scaling_policies,
+    scheduled_actions,
 )
 
 # A request waits this long for the region to be ready.
@@ -163,6 +174,9 @@ class Twin:
             Functions(self.region),
             Experiments(self.region),
             Expiry(self.region),
+            Metrics(self.region),
+            Alarms(self.region),
+            Schedules(self.region),
         )
         self.region.loops = {loop.name: loop for loop in loops}
         resumed = self.keeper.restore()
