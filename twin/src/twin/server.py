@@ -20,6 +20,7 @@ from dnslib.server import DNSLogger, DNSServer
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from twin.access import edge
 from twin.bodies import haproxy, netns
 from twin.bodies.mail import MailSink
 from twin.bodies.metadata import Metadata
@@ -30,7 +31,7 @@ from twin.control.databases import Databases
 from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
-from twin.region import autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups
+from twin.region import access, autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups
 from twin.region.images import ImageCatalog
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL_PORT, METADATA_ADDRESS, Settings
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 # Answers once the twin serves, whatever else it does.
 READY_PATH = "/_twin/ready"
-EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda)
+EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda, access)
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -74,10 +75,9 @@ class Twin:
             for route in (*self.region.gates, *self.region.routes):
                 app = route(environ)
                 if app is not None:
-                    answer: Iterable[bytes] = app(environ, start_response)
-                    return answer
+                    return edge.guarded(app, environ, start_response)
             with self.region.lock:
-                return list(moto(environ, start_response))
+                return edge.guarded(moto, environ, start_response)
 
         self.api: WsgiApp = api
 

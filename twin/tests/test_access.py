@@ -1,0 +1,862 @@
+"""Access control over HTTP: who calls, what policies allow, and how a denial reads."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import botocore.auth
+import pytest
+import requests
+from botocore.auth import S3SigV4Auth, SigV4Auth, SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.client import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from twin.settings import Settings
+
+GUIDE = "https://docs.aws.amazon.com/IAM/latest/UserGuide"
+ACCOUNT = "123456789012"
+Make = Callable[[str], Any]
+
+
+class Iam:
+    """The operator's clients, and principals made to order: each a role that the operator assumes, or a user."""
+
+    def __init__(self, served: Settings, client: Make) -> None:
+        self.served = served
+        self.client = client
+        self.iam, self.sts = client("iam"), client("sts")
+
+    def session(self, key: str, secret: str, token: str | None = None) -> Make:
+        session = boto3.Session(key, secret, token, region_name=self.served.region)
+        config = Config(retries={"total_max_attempts": 1}, signature_version=None, s3={"addressing_style": "path"})
+        make: Any = session.client
+        return lambda service: make(service, endpoint_url=self.served.endpoint_url, config=config)
+
+    def role(self, *statements: dict[str, Any], **options: Any) -> str:
+        """A role with these statements; its name."""
+        name = f"role-{uuid.uuid4().hex[:8]}"
+        trust = options.pop("trust", None) or {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+        document = {"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": trust}]}
+        self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(document), **options)
+        if statements:
+            self.allow(name, *statements)
+        return name
+
+    def allow(self, role: str, *statements: dict[str, Any]) -> None:
+        document = {"Version": "2012-10-17", "Statement": list(statements)}
+        self.iam.put_role_policy(RoleName=role, PolicyName="own", PolicyDocument=json.dumps(document))
+
+    def assume(self, role: str, **options: Any) -> Make:
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+        found = self.sts.assume_role(RoleArn=arn, RoleSessionName="test", **options)["Credentials"]
+        return self.session(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
+
+    def acting(self, *statements: dict[str, Any], **options: Any) -> Make:
+        """Clients of a new role with these statements."""
+        return self.assume(self.role(*statements, **options))
+
+    def user(self, *statements: dict[str, Any]) -> tuple[str, dict[str, str]]:
+        name = f"user-{uuid.uuid4().hex[:8]}"
+        self.iam.create_user(UserName=name, Tags=[{"Key": "team", "Value": "blue"}])
+        if statements:
+            document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+            self.iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=document)
+        key: dict[str, str] = self.iam.create_access_key(UserName=name)["AccessKey"]
+        return name, key
+
+
+def allow(*actions: str, on: str | list[str] = "*", **condition: Any) -> dict[str, Any]:
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": on}
+    return {**statement, "Condition": condition} if condition else statement
+
+
+def deny(*actions: str, on: str | list[str] = "*", **condition: Any) -> dict[str, Any]:
+    return {**allow(*actions, on=on, **condition), "Effect": "Deny"}
+
+
+def code_of(call: Callable[[], Any]) -> str:
+    """The error code of a call, or "" when it goes through."""
+    try:
+        call()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return ""
+
+
+def refused(call: Callable[[], Any], code: str) -> str:
+    """Assert that a call fails with this code; its message."""
+    with pytest.raises(ClientError) as caught:
+        call()
+    assert caught.value.response["Error"]["Code"] == code, caught.value
+    return str(caught.value.response["Error"]["Message"])
+
+
+@pytest.fixture(scope="module")
+def iam(served: Settings, client: Make) -> Iam:
+    return Iam(served, client)
+
+
+class Things:
+    """One resource of each kind that the platform's policies name, and a second of some."""
+
+    def __init__(self, client: Make) -> None:
+        self.dynamodb, self.s3, self.sns, self.sqs = (client(name) for name in ("dynamodb", "s3", "sns", "sqs"))
+        self.tag = uuid.uuid4().hex[:8]
+        self.tables = []
+        for name in (f"one-{self.tag}", f"two-{self.tag}"):
+            table = self.dynamodb.create_table(
+                TableName=name,
+                AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+                KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+                BillingMode="PAY_PER_REQUEST",
+            )
+            self.tables.append(table["TableDescription"]["TableArn"])
+        self.table = f"one-{self.tag}"
+        self.bucket = f"bucket-{self.tag}"
+        self.s3.create_bucket(Bucket=self.bucket)
+        self.topic = self.sns.create_topic(Name=f"topic-{self.tag}")["TopicArn"]
+        self.queue = self.sqs.create_queue(QueueName=f"queue-{self.tag}")["QueueUrl"]
+        self.queue_arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:queue-{self.tag}"
+        self.secret = client("secretsmanager").create_secret(Name=f"secret-{self.tag}", SecretString="x")["ARN"]
+        client("logs").create_log_group(logGroupName=f"group-{self.tag}")
+        client("ssm").put_parameter(Name=f"/own/{self.tag}", Value="x", Type="String")
+        client("cloudwatch").put_metric_alarm(
+            AlarmName=f"alarm-{self.tag}",
+            MetricName="m",
+            Namespace="n",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=1,
+            ComparisonOperator="GreaterThanThreshold",
+            Statistic="Sum",
+        )
+
+
+@pytest.fixture(scope="module")
+def things(iam: Iam) -> Things:
+    return Things(iam.client)
+
+
+def permissions(things: Things) -> list[tuple[str, str, Callable[[Make], Any]]]:
+    """Action, resource, and a call that needs this one permission and no other."""
+    key = {"id": {"S": "a"}}
+    logs = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:group-{things.tag}:*"
+    objects = f"arn:aws:s3:::{things.bucket}/pictures/*"
+    tag = things.tag
+    return [
+        ("dynamodb:PutItem", things.tables[0], lambda to: to("dynamodb").put_item(TableName=things.table, Item=key)),
+        ("dynamodb:GetItem", things.tables[0], lambda to: to("dynamodb").get_item(TableName=things.table, Key=key)),
+        ("dynamodb:UpdateItem", things.tables[0], lambda to: to("dynamodb").update_item(TableName=things.table, Key=key)),
+        ("sns:Publish", things.topic, lambda to: to("sns").publish(TopicArn=things.topic, Message="x")),
+        ("sqs:SendMessage", things.queue_arn, lambda to: to("sqs").send_message(QueueUrl=things.queue, MessageBody="x")),
+        ("s3:PutObject", objects, lambda to: to("s3").put_object(Bucket=things.bucket, Key="pictures/a", Body=b"x")),
+        ("s3:GetObject", objects, lambda to: to("s3").get_object(Bucket=things.bucket, Key="pictures/a")),
+        ("s3:DeleteObject", objects, lambda to: to("s3").delete_object(Bucket=things.bucket, Key="pictures/b")),
+        ("s3:ListBucket", f"arn:aws:s3:::{things.bucket}", lambda to: to("s3").list_objects_v2(Bucket=things.bucket)),
+        (
+            "secretsmanager:GetSecretValue",
+            things.secret,
+            lambda to: to("secretsmanager").get_secret_value(SecretId=f"secret-{tag}"),
+        ),
+        (
+            "logs:CreateLogStream",
+            logs,
+            lambda to: to("logs").create_log_stream(logGroupName=f"group-{tag}", logStreamName=uuid.uuid4().hex),
+        ),
+        (
+            "ssm:GetParameter",
+            f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/own/*",
+            lambda to: to("ssm").get_parameter(Name=f"/own/{tag}"),
+        ),
+        (
+            "cloudwatch:PutMetricData",
+            "*",
+            lambda to: to("cloudwatch").put_metric_data(Namespace="n", MetricData=[{"MetricName": "m"}]),
+        ),
+        (
+            "cloudwatch:SetAlarmState",
+            f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:alarm-{tag}",
+            lambda to: to("cloudwatch").set_alarm_state(AlarmName=f"alarm-{tag}", StateValue="OK", StateReason="x"),
+        ),
+        ("ec2:DescribeInstances", "*", lambda to: to("ec2").describe_instances()),
+        ("autoscaling:DescribeAutoScalingGroups", "*", lambda to: to("autoscaling").describe_auto_scaling_groups()),
+        ("elasticloadbalancing:DescribeLoadBalancers", "*", lambda to: to("elbv2").describe_load_balancers()),
+        ("rds:DescribeDBInstances", "*", lambda to: to("rds").describe_db_instances()),
+        ("lambda:ListFunctions", "*", lambda to: to("lambda").list_functions()),
+        ("events:ListRules", "*", lambda to: to("events").list_rules()),
+        ("kms:ListKeys", "*", lambda to: to("kms").list_keys()),
+        ("iam:ListRoles", "*", lambda to: to("iam").list_roles()),
+        ("acm:ListCertificates", "*", lambda to: to("acm").list_certificates()),
+        ("fis:ListExperiments", "*", lambda to: to("fis").list_experiments()),
+        ("cloudfront:ListDistributions", "*", lambda to: to("cloudfront").list_distributions()),
+        (
+            "budgets:ViewBudget",
+            f"arn:aws:budgets::{ACCOUNT}:budget/*",
+            lambda to: to("budgets").describe_budgets(AccountId=ACCOUNT),
+        ),
+    ]
+
+
+DENIALS = {
+    "UnauthorizedOperation": ("ec2",),
+    "AuthorizationError": ("sns",),
+    "AccessDenied": (*("s3", "sqs", "autoscaling", "elasticloadbalancing", "rds", "iam", "sts", "cloudwatch", "cloudfront"),),
+}
+
+
+def denial(action: str) -> str:
+    service = action.partition(":")[0]
+    return next((code for code, services in DENIALS.items() if service in services), "AccessDeniedException")
+
+
+@pytest.mark.rule(
+    "access",
+    "A request is denied unless a policy allows its action; every other permission stays.",
+    f"{GUIDE}/reference_policies_evaluation-logic_policy-eval-denyallow.html",
+)
+def test_a_role_with_one_permission_less_fails_exactly_there(iam: Iam, things: Things) -> None:
+    rows = permissions(things)
+    role = iam.role(*(allow(action, on=on) for action, on, _ in rows))
+    acting = iam.assume(role)
+    assert {action: code_of(lambda call=call: call(acting)) for action, _, call in rows} == {action: "" for action, _, _ in rows}
+    for missing, _, _ in rows:
+        iam.allow(role, *(allow(action, on=on) for action, on, _ in rows if action != missing))
+        outcome = {action: code_of(lambda call=call: call(acting)) for action, _, call in rows}
+        assert outcome == {action: denial(action) if action == missing else "" for action, _, _ in rows}
+
+
+@pytest.mark.rule(
+    "access", "A permission for one resource is none for another.", f"{GUIDE}/reference_policies_elements_resource.html"
+)
+def test_permissions_are_for_resources(iam: Iam, things: Things) -> None:
+    acting = iam.acting(
+        allow("dynamodb:*", on=things.tables[0]), allow("s3:GetObject", "s3:PutObject", on=f"arn:aws:s3:::{things.bucket}/mine/*")
+    )
+    message = refused(
+        lambda: acting("dynamodb").get_item(TableName=f"two-{things.tag}", Key={"id": {"S": "a"}}), "AccessDeniedException"
+    )
+    assert f"is not authorized to perform: dynamodb:GetItem on resource: {things.tables[1]} because no identity-based" in message
+    acting("s3").put_object(Bucket=things.bucket, Key="mine/a", Body=b"x")
+    refused(lambda: acting("s3").put_object(Bucket=things.bucket, Key="yours/a", Body=b"x"), "AccessDenied")
+    acting("dynamodb").batch_get_item(RequestItems={things.table: {"Keys": [{"id": {"S": "a"}}]}})
+    both = {name: {"Keys": [{"id": {"S": "a"}}]} for name in (things.table, f"two-{things.tag}")}
+    refused(lambda: acting("dynamodb").batch_get_item(RequestItems=both), "AccessDeniedException")
+
+
+@pytest.mark.rule(
+    "access",
+    'Actions without resource-level permissions need Resource "*".',
+    f"{GUIDE}/reference_policies_elements_resource.html#reference_policies_elements_resource_wildcards",
+)
+def test_describing_needs_all_resources(iam: Iam) -> None:
+    narrow = iam.acting(allow("ec2:DescribeInstances", on=f"arn:aws:ec2:us-east-1:{ACCOUNT}:instance/*"))
+    refused(lambda: narrow("ec2").describe_instances(), "UnauthorizedOperation")
+
+
+@pytest.mark.rule(
+    "access",
+    "An explicit deny in any policy outweighs every allow.",
+    f"{GUIDE}/reference_policies_evaluation-logic_policy-eval-denyallow.html",
+)
+def test_an_explicit_deny_wins(iam: Iam, things: Things) -> None:
+    acting = iam.acting(allow("*"), deny("sqs:DeleteQueue", on=things.queue_arn))
+    message = refused(lambda: acting("sqs").delete_queue(QueueUrl=things.queue), "AccessDenied")
+    assert "with an explicit deny in an identity-based policy" in message
+    acting("sqs").send_message(QueueUrl=things.queue, MessageBody="x")
+
+
+@pytest.mark.rule(
+    "access", "A permissions boundary limits what identity policies can allow.", f"{GUIDE}/access_policies_boundaries.html"
+)
+def test_a_boundary_limits(iam: Iam, things: Things) -> None:
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allow("sqs:*")]})
+    boundary = iam.iam.create_policy(PolicyName=f"boundary-{things.tag}", PolicyDocument=document)["Policy"]["Arn"]
+    acting = iam.acting(allow("*"), PermissionsBoundary=boundary)
+    acting("sqs").list_queues()
+    assert "because no permissions boundary allows the SNS:" in refused(
+        lambda: acting("sns").publish(TopicArn=things.topic, Message="x"), "AuthorizationError"
+    )
+
+
+@pytest.mark.rule(
+    "access",
+    "A session's permissions are what both its role's policies and its session policy allow.",
+    f"{GUIDE}/access_policies.html#policies_session",
+)
+def test_a_session_policy_limits(iam: Iam, things: Things) -> None:
+    role = iam.role(allow("sqs:*"))
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow("sqs:SendMessage"), allow("sns:*")]})
+    acting = iam.assume(role, Policy=policy)
+    acting("sqs").send_message(QueueUrl=things.queue, MessageBody="x")
+    message = refused(lambda: acting("sqs").receive_message(QueueUrl=things.queue), "AccessDenied")
+    assert "because no session policy allows" in message
+    refused(lambda: acting("sns").publish(TopicArn=things.topic, Message="x"), "AuthorizationError")
+
+
+@pytest.mark.rule(
+    "access",
+    "Tags of principals and of resources can be compared by condition keys and policy variables.",
+    f"{GUIDE}/access_tags.html",
+)
+@pytest.mark.rule(
+    "access",
+    "A policy variable stands for a value of the request, such as the caller's user name.",
+    f"{GUIDE}/reference_policies_variables.html",
+)
+def test_conditions_and_variables(iam: Iam, things: Things) -> None:
+    name, key = iam.user(
+        allow("s3:PutObject", on=f"arn:aws:s3:::{things.bucket}/home/${{aws:username}}/*"),
+        allow("ec2:DeleteVpc", StringEquals={"ec2:ResourceTag/team": "${aws:PrincipalTag/team}"}),
+        allow("s3:ListBucket", on=f"arn:aws:s3:::{things.bucket}", StringLike={"s3:prefix": "home/*"}),
+        allow("sqs:ListQueues", IpAddress={"aws:SourceIp": "10.0.0.0/8"}),
+        allow("sns:ListTopics", DateLessThan={"aws:CurrentTime": "2020-01-01T00:00:00Z"}),
+    )
+    to = iam.session(key["AccessKeyId"], key["SecretAccessKey"])
+    to("s3").put_object(Bucket=things.bucket, Key=f"home/{name}/a", Body=b"x")
+    refused(lambda: to("s3").put_object(Bucket=things.bucket, Key="home/other/a", Body=b"x"), "AccessDenied")
+    to("s3").list_objects_v2(Bucket=things.bucket, Prefix="home/a")
+    refused(lambda: to("s3").list_objects_v2(Bucket=things.bucket), "AccessDenied")
+    refused(lambda: to("sqs").list_queues(), "AccessDenied")
+    refused(lambda: to("sns").list_topics(), "AuthorizationError")
+    ec2 = iam.client("ec2")
+    vpcs = {}
+    for team in ("blue", "red"):
+        tags = [{"ResourceType": "vpc", "Tags": [{"Key": "team", "Value": team}]}]
+        vpcs[team] = ec2.create_vpc(CidrBlock="10.77.0.0/16", TagSpecifications=tags)["Vpc"]["VpcId"]
+    refused(lambda: to("ec2").delete_vpc(VpcId=vpcs["red"]), "UnauthorizedOperation")
+    to("ec2").delete_vpc(VpcId=vpcs["blue"])
+    ec2.delete_vpc(VpcId=vpcs["red"])
+
+
+@pytest.mark.rule(
+    "access",
+    "aws:RequestTag and aws:TagKeys control which tags a request may give.",
+    f"{GUIDE}/access_tags.html#access_tags_control-requests",
+)
+def test_tags_in_requests(iam: Iam) -> None:
+    acting = iam.acting(
+        allow(
+            "sqs:CreateQueue",
+            "sqs:TagQueue",
+            StringEquals={"aws:RequestTag/team": "blue"},
+            **{"ForAllValues:StringEquals": {"aws:TagKeys": ["team"]}},
+        )
+    )
+    name = f"tagged-{uuid.uuid4().hex[:6]}"
+    refused(lambda: acting("sqs").create_queue(QueueName=name), "AccessDenied")
+    refused(lambda: acting("sqs").create_queue(QueueName=name, tags={"team": "red"}), "AccessDenied")
+    refused(lambda: acting("sqs").create_queue(QueueName=name, tags={"team": "blue", "other": "x"}), "AccessDenied")
+    acting("sqs").create_queue(QueueName=name, tags={"team": "blue"})
+
+
+@pytest.mark.rule(
+    "access",
+    "dynamodb:LeadingKeys limits a principal to items of its own partition keys.",
+    "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html",
+)
+@pytest.mark.rule(
+    "access",
+    "A transaction needs the permission of each item's own action.",
+    "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html",
+)
+def test_dynamodb_keys_and_transactions(iam: Iam, things: Things) -> None:
+    leading = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["mine"]}}
+    acting = iam.acting(allow("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", on=things.tables[0], **leading))
+    to, table = acting("dynamodb"), things.table
+    to.get_item(TableName=table, Key={"id": {"S": "mine"}})
+    refused(lambda: to.get_item(TableName=table, Key={"id": {"S": "yours"}}), "AccessDeniedException")
+    query = {"TableName": table, "KeyConditionExpression": "#k = :v", "ExpressionAttributeNames": {"#k": "id"}}
+    to.query(**query, ExpressionAttributeValues={":v": {"S": "mine"}})
+    refused(lambda: to.query(**query, ExpressionAttributeValues={":v": {"S": "yours"}}), "AccessDeniedException")
+    put = {"Put": {"TableName": table, "Item": {"id": {"S": "mine"}}}}
+    to.transact_write_items(TransactItems=[put])
+    delete = {"Delete": {"TableName": table, "Key": {"id": {"S": "b"}}}}
+    message = refused(lambda: to.transact_write_items(TransactItems=[put, delete]), "AccessDeniedException")
+    assert "dynamodb:DeleteItem" in message
+
+
+@pytest.mark.rule(
+    "access", "Handing a role to a service needs iam:PassRole for that role.", f"{GUIDE}/id_roles_use_passrole.html"
+)
+@pytest.mark.rule(
+    "access",
+    "iam:PassedToService says which service a role may be passed to.",
+    f"{GUIDE}/reference_policies_iam-condition-keys.html#ck_PassedToService",
+)
+def test_passing_a_role(iam: Iam, things: Things) -> None:
+    passed = iam.role(trust={"Service": "fis.amazonaws.com"})
+    arn = f"arn:aws:iam::{ACCOUNT}:role/{passed}"
+    template = {
+        "description": "x",
+        "roleArn": arn,
+        "stopConditions": [{"source": "none"}],
+        "actions": {"wait": {"actionId": "aws:fis:wait", "parameters": {"duration": "PT1M"}}},
+        "targets": {},
+        "tags": {},
+        "clientToken": "x",
+    }
+
+    def create(*statements: dict[str, Any]) -> None:
+        iam.acting(allow("fis:*"), *statements)("fis").create_experiment_template(**template)
+
+    assert f"iam:PassRole on resource: {arn}" in refused(create, "AccessDeniedException")
+    other = allow("iam:PassRole", on=arn, StringEquals={"iam:PassedToService": "lambda.amazonaws.com"})
+    refused(lambda: create(other), "AccessDeniedException")
+    create(allow("iam:PassRole", on=arn, StringEquals={"iam:PassedToService": "fis.amazonaws.com"}))
+
+
+@pytest.mark.rule(
+    "access",
+    "A launch needs ec2:RunInstances on every resource it takes, and iam:PassRole for the profile's role.",
+    "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ExamplePolicies_EC2.html",
+)
+def test_launching_needs_every_resource(iam: Iam) -> None:
+    ec2 = iam.client("ec2")
+    image = ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    passed = iam.role(trust={"Service": "ec2.amazonaws.com"})
+    profile = f"profile-{uuid.uuid4().hex[:6]}"
+    iam.iam.create_instance_profile(InstanceProfileName=profile)
+    iam.iam.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=passed)
+    data = {"ImageId": image, "InstanceType": "t3.micro", "IamInstanceProfile": {"Name": profile}}
+    template = ec2.create_launch_template(LaunchTemplateName=profile, LaunchTemplateData=data)["LaunchTemplate"][
+        "LaunchTemplateId"
+    ]
+    own = [f"arn:aws:ec2:us-east-1:{ACCOUNT}:{kind}/*" for kind in ("instance", "volume", "network-interface", "security-group")]
+    parts = [
+        *own,
+        f"arn:aws:ec2:us-east-1::image/{image}",
+        f"arn:aws:ec2:us-east-1:{ACCOUNT}:subnet/{subnet}",
+        f"arn:aws:ec2:us-east-1:{ACCOUNT}:launch-template/{template}",
+    ]
+    role = iam.role()
+    acting = iam.assume(role)("ec2")
+
+    def launch(**options: Any) -> None:
+        # DryRun says whether the launch would have been allowed.
+        acting.run_instances(
+            LaunchTemplate={"LaunchTemplateId": template}, SubnetId=subnet, MinCount=1, MaxCount=1, DryRun=True, **options
+        )
+
+    passing = allow("iam:PassRole", on=f"arn:aws:iam::{ACCOUNT}:role/{passed}")
+    iam.allow(role, allow("ec2:RunInstances", on=parts), passing)
+    refused(launch, "DryRunOperation")
+    for missing in parts:
+        iam.allow(role, allow("ec2:RunInstances", on=[part for part in parts if part != missing]), passing)
+        assert missing in refused(launch, "UnauthorizedOperation")
+    iam.allow(role, allow("ec2:RunInstances", on=parts))
+    assert "iam:PassRole" in refused(launch, "UnauthorizedOperation")
+    iam.allow(role, allow("ec2:RunInstances", on=parts), passing)
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "a", "Value": "b"}]}]
+    assert "ec2:CreateTags" in refused(lambda: launch(TagSpecifications=tags), "UnauthorizedOperation")
+
+
+@pytest.mark.rule(
+    "access", "A role can be assumed only by those whom its trust policy names.", f"{GUIDE}/id_roles_terms-and-concepts.html"
+)
+@pytest.mark.rule(
+    "access", "sts:ExternalId must be what the trust policy asks for.", f"{GUIDE}/id_roles_common-scenarios_third-party.html"
+)
+def test_trust(iam: Iam) -> None:
+    service_only = iam.role(allow("*"), trust={"Service": "ec2.amazonaws.com"})
+    message = refused(lambda: iam.assume(service_only), "AccessDenied")
+    assert message.endswith(
+        f"is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::{ACCOUNT}:role/{service_only}"
+    )
+    refused(lambda: iam.assume("there-is-none"), "AccessDenied")
+    trusted = iam.role(allow("sqs:*"))
+    condition = {"StringEquals": {"sts:ExternalId": "abc"}}
+    statement = {
+        "Effect": "Allow",
+        "Action": "sts:AssumeRole",
+        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+        "Condition": condition,
+    }
+    iam.iam.update_assume_role_policy(
+        RoleName=trusted, PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    )
+    refused(lambda: iam.assume(trusted), "AccessDenied")
+    refused(lambda: iam.assume(trusted, ExternalId="other"), "AccessDenied")
+    iam.assume(trusted, ExternalId="abc")("sqs").list_queues()
+    # Trust of the account leaves it to the account's own policies who may.
+    name, key = iam.user()
+    plain = iam.role(allow("sqs:*"))
+    arn = f"arn:aws:iam::{ACCOUNT}:role/{plain}"
+    sts = iam.session(key["AccessKeyId"], key["SecretAccessKey"])("sts")
+    refused(lambda: sts.assume_role(RoleArn=arn, RoleSessionName="test"), "AccessDenied")
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allow("sts:AssumeRole", on=arn)]})
+    iam.iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=document)
+    sts.assume_role(RoleArn=arn, RoleSessionName="test")
+
+
+@pytest.mark.rule(
+    "access",
+    "Groups give their policies to their users, and AWS-managed policies allow what they say.",
+    f"{GUIDE}/access_policies_managed-vs-inline.html",
+)
+def test_groups_and_managed_policies(iam: Iam) -> None:
+    name, key = iam.user()
+    to = iam.session(key["AccessKeyId"], key["SecretAccessKey"])
+    refused(lambda: to("sqs").list_queues(), "AccessDenied")
+    group = f"group-{uuid.uuid4().hex[:6]}"
+    iam.iam.create_group(GroupName=group)
+    iam.iam.attach_group_policy(GroupName=group, PolicyArn="arn:aws:iam::aws:policy/AmazonSQSReadOnlyAccess")
+    iam.iam.add_user_to_group(GroupName=group, UserName=name)
+    to("sqs").list_queues()
+    refused(lambda: to("sqs").create_queue(QueueName="x"), "AccessDenied")
+
+
+@pytest.mark.rule(
+    "access",
+    "Within an account, a resource's policy alone can allow a principal that it names.",
+    f"{GUIDE}/reference_policies_evaluation-logic_policy-eval-basics.html",
+)
+def test_resource_policies(iam: Iam, things: Things) -> None:
+    role = iam.role()
+    arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+    to = iam.assume(role)
+    send = lambda: to("sqs").send_message(QueueUrl=things.queue, MessageBody="x")  # noqa: E731
+    refused(send, "AccessDenied")
+    statement = {"Effect": "Allow", "Principal": {"AWS": arn}, "Action": "sqs:SendMessage", "Resource": things.queue_arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    things.sqs.set_queue_attributes(QueueUrl=things.queue, Attributes={"Policy": policy})
+    send()
+    refused(lambda: to("sqs").receive_message(QueueUrl=things.queue), "AccessDenied")
+    things.sqs.set_queue_attributes(QueueUrl=things.queue, Attributes={"Policy": ""})
+
+
+@pytest.mark.rule(
+    "access",
+    "No one uses a KMS key without its key policy's consent.",
+    "https://docs.aws.amazon.com/kms/latest/developerguide/key-policies.html",
+)
+def test_key_policies(iam: Iam) -> None:
+    kms = iam.client("kms")
+    everyone = kms.create_key()["KeyMetadata"]["KeyId"]
+    acting = iam.acting(allow("kms:*"))
+    acting("kms").describe_key(KeyId=everyone)
+    operator = iam.sts.get_caller_identity()["Arn"]
+    statement = {"Effect": "Allow", "Principal": {"AWS": operator}, "Action": "kms:*", "Resource": "*"}
+    kms.put_key_policy(
+        KeyId=everyone, PolicyName="default", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    )
+    kms.describe_key(KeyId=everyone)
+    message = refused(lambda: acting("kms").describe_key(KeyId=everyone), "AccessDeniedException")
+    assert "because no resource-based policy allows the kms:DescribeKey action" in message
+
+
+@pytest.mark.rule(
+    "access",
+    "A bucket policy that denies what comes without TLS leaves the HTTPS endpoint's clients alone.",
+    "https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html",
+)
+@pytest.mark.rule(
+    "access",
+    "A bucket policy can let everyone read objects, with no signature, and nothing else.",
+    "https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-bucket-policies.html",
+)
+def test_bucket_policies(iam: Iam, things: Things) -> None:
+    bucket = f"policies-{things.tag}"
+    s3 = iam.client("s3")
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="a", Body=b"hello")
+    url = f"{iam.served.endpoint_url}/{bucket}"
+    assert requests.get(f"{url}/a", timeout=30).status_code == 403
+    every = {"Principal": "*", "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]}
+    tls = {"Effect": "Deny", "Action": "s3:*", **every, "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+    public = {"Effect": "Allow", "Action": "s3:GetObject", "Principal": "*", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    kept = {"Effect": "Deny", "Action": "s3:DeleteObject", "Principal": "*", "Resource": f"arn:aws:s3:::{bucket}/kept"}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [tls, public, kept]}))
+    assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"hello"
+    assert requests.get(f"{url}/a", timeout=30).content == b"hello"
+    assert requests.get(url, timeout=30).status_code == 403
+    assert requests.put(f"{url}/b", data=b"x", timeout=30).status_code == 403
+    # The same policy the other way round: the condition is looked at.
+    reverse = {**tls, "Condition": {"Bool": {"aws:SecureTransport": "true"}}, "Action": "s3:GetObject"}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [reverse, kept]}))
+    message = refused(lambda: s3.get_object(Bucket=bucket, Key="a"), "AccessDenied")
+    assert "with an explicit deny in a resource-based policy" in message
+    # Of several objects to delete, only what is denied stays.
+    s3.put_object(Bucket=bucket, Key="kept", Body=b"x")
+    answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "a"}, {"Key": "kept"}]})
+    assert [one["Key"] for one in answer["Deleted"]] == ["a"]
+    assert [(one["Key"], one["Code"]) for one in answer["Errors"]] == [("kept", "AccessDenied")]
+
+
+@pytest.mark.rule(
+    "access",
+    "Without s3:ListBucket, an object that is not there is AccessDenied rather than NoSuchKey.",
+    "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
+)
+def test_missing_objects(iam: Iam, things: Things) -> None:
+    read = allow("s3:GetObject", on=f"arn:aws:s3:::{things.bucket}/*")
+    blind = iam.acting(read)
+    refused(lambda: blind("s3").get_object(Bucket=things.bucket, Key="none"), "AccessDenied")
+    seeing = iam.acting(read, allow("s3:ListBucket", on=f"arn:aws:s3:::{things.bucket}"))
+    refused(lambda: seeing("s3").get_object(Bucket=things.bucket, Key="none"), "NoSuchKey")
+
+
+@pytest.fixture
+def reader(iam: Iam) -> dict[str, str]:
+    """A user's key that may do anything."""
+    return iam.user(allow("*"))[1]
+
+
+WRONG = {
+    "sqs": ("InvalidClientTokenId", "SignatureDoesNotMatch"),
+    "ec2": ("AuthFailure", "AuthFailure"),
+    "iam": ("InvalidClientTokenId", "SignatureDoesNotMatch"),
+    "dynamodb": ("UnrecognizedClientException", "InvalidSignatureException"),
+    "lambda": ("UnrecognizedClientException", "InvalidSignatureException"),
+    "s3": ("InvalidAccessKeyId", "SignatureDoesNotMatch"),
+    "cloudfront": ("InvalidClientTokenId", "SignatureDoesNotMatch"),
+}
+LIST = {
+    "sqs": "list_queues",
+    "ec2": "describe_vpcs",
+    "iam": "list_users",
+    "dynamodb": "list_tables",
+    "lambda": "list_functions",
+    "s3": "list_buckets",
+    "cloudfront": "list_distributions",
+}
+
+
+@pytest.mark.rule(
+    "access",
+    "An unknown or inactive key and a wrong signature are refused, with each service's own error.",
+    f"{GUIDE}/reference_sigv-troubleshooting.html",
+)
+@pytest.mark.parametrize("service", WRONG)
+def test_wrong_keys(iam: Iam, reader: dict[str, str], service: str) -> None:
+    unknown, mismatch = WRONG[service]
+    key, secret = reader["AccessKeyId"], reader["SecretAccessKey"]
+    call = lambda to: getattr(to(service), LIST[service])()  # noqa: E731
+    call(iam.session(key, secret))
+    refused(lambda: call(iam.session(key, secret[:-1] + "!")), mismatch)
+    refused(lambda: call(iam.session("AKIAIOSFODNN7EXAMPLE", secret)), unknown)
+    iam.iam.update_access_key(UserName=reader["UserName"], AccessKeyId=key, Status="Inactive")
+    refused(lambda: call(iam.session(key, secret)), unknown)
+
+
+@pytest.mark.rule(
+    "access", "Temporary credentials need their session token, and end.", f"{GUIDE}/id_credentials_temp_use-resources.html"
+)
+def test_temporary_credentials(iam: Iam) -> None:
+    role = iam.role(allow("*"))
+    arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+    found = iam.sts.assume_role(RoleArn=arn, RoleSessionName="who", DurationSeconds=900)["Credentials"]
+    left = found["Expiration"] - datetime.now(UTC)
+    assert timedelta(seconds=880) < left < timedelta(seconds=901)
+    key, secret, token = found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"]
+    assert (
+        iam.session(key, secret, token)("sts").get_caller_identity()["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/who"
+    )
+    refused(lambda: iam.session(key, secret)("sts").get_caller_identity(), "InvalidClientTokenId")
+    refused(lambda: iam.session(key, secret, token + "x")("s3").list_buckets(), "InvalidToken")
+    longer = {"RoleArn": arn, "RoleSessionName": "test", "DurationSeconds": 3601}
+    refused(lambda: iam.sts.assume_role(**longer), "ValidationError")
+    iam.iam.update_role(RoleName=role, MaxSessionDuration=7200)
+    iam.sts.assume_role(**longer)
+    own = iam.sts.get_session_token()["Credentials"]
+    own_to = iam.session(own["AccessKeyId"], own["SecretAccessKey"], own["SessionToken"])
+    assert own_to("sts").get_caller_identity()["Arn"] == f"arn:aws:iam::{ACCOUNT}:user/operator"
+    # A role that is gone opens nothing any more.
+    iam.iam.delete_role_policy(RoleName=role, PolicyName="own")
+    iam.iam.delete_role(RoleName=role)
+    refused(lambda: iam.session(key, secret, token)("sqs").list_queues(), "InvalidClientTokenId")
+
+
+class Late(datetime):
+    """botocore's clock, some minutes off."""
+
+    minutes = 0
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return datetime.now(tz) + timedelta(minutes=cls.minutes)
+
+    @classmethod
+    def utcnow(cls) -> Any:
+        return cls.now(UTC).replace(tzinfo=None)
+
+
+@pytest.mark.rule(
+    "access",
+    "Requests must be signed within five minutes of AWS's clock; S3 allows fifteen.",
+    f"{GUIDE}/reference_sigv-troubleshooting.html#reference_sigv-troubleshooting_timestamp",
+)
+def test_clock_skew(iam: Iam, reader: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    to = iam.session(reader["AccessKeyId"], reader["SecretAccessKey"])
+    monkeypatch.setattr(
+        botocore.auth,
+        "get_current_datetime",
+        lambda **options: Late.utcnow() if options.get("remove_tzinfo", True) else Late.now(UTC),
+    )
+    for minutes in (-10, 10):
+        monkeypatch.setattr(Late, "minutes", minutes)
+        assert "Signature" in refused(lambda: to("sns").list_topics(), "SignatureDoesNotMatch")
+        refused(lambda: to("dynamodb").list_tables(), "InvalidSignatureException")
+        refused(lambda: to("ec2").describe_vpcs(), "RequestExpired")
+        to("s3").list_buckets()
+    monkeypatch.setattr(Late, "minutes", -16)
+    refused(lambda: to("s3").list_buckets(), "RequestTimeTooSkewed")
+    monkeypatch.setattr(Late, "minutes", -4)
+    to("sns").list_topics()
+
+
+@pytest.mark.rule(
+    "access",
+    "A presigned URL does what its signer may, until it expires.",
+    "https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html",
+)
+def test_presigned_urls(iam: Iam, things: Things, reader: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    session = boto3.Session(reader["AccessKeyId"], reader["SecretAccessKey"], region_name="us-east-1")
+    make: Any = session.client
+    s3 = make("s3", endpoint_url=iam.served.endpoint_url, config=Config(signature_version="s3v4"))
+    where = {"Bucket": things.bucket, "Key": "a b/ü+&=.txt"}
+    put = s3.generate_presigned_url("put_object", Params=where)
+    assert requests.put(put, data=b"presigned", timeout=30).status_code == 200
+    get = s3.generate_presigned_url("get_object", Params=where, ExpiresIn=60)
+    assert requests.get(get, timeout=30).content == b"presigned"
+    assert requests.put(get, data=b"x", timeout=30).status_code == 403
+    assert "SignatureDoesNotMatch" in requests.get(get.replace("a%20b", "a%20c"), timeout=30).text
+    monkeypatch.setattr(
+        botocore.auth, "get_current_datetime", lambda **options: datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=61)
+    )
+    old = s3.generate_presigned_url("get_object", Params=where, ExpiresIn=60)
+    assert "Request has expired" in requests.get(old, timeout=30).text
+    monkeypatch.undo()
+    # A URL signed the old way is refused, as for every bucket since 2020.
+    older = make("s3", endpoint_url=iam.served.endpoint_url, config=Config(signature_version="s3"))
+    assert (
+        "Please use AWS4-HMAC-SHA256" in requests.get(older.generate_presigned_url("get_object", Params=where), timeout=30).text
+    )
+
+
+def send(
+    iam: Iam,
+    key: dict[str, str],
+    service: str,
+    auth: type = SigV4Auth,
+    tamper: Callable[[Any], None] | None = None,
+    **request: Any,
+) -> requests.Response:
+    """Sign a request as built here, change it if asked, and send it."""
+    url = iam.served.endpoint_url + request.pop("path", "/")
+    built = AWSRequest(request.pop("method", "POST"), url, **request)
+    auth(Credentials(key["AccessKeyId"], key["SecretAccessKey"]), service, "us-east-1").add_auth(built)
+    prepared = built.prepare()
+    if tamper:
+        tamper(prepared)
+    return requests.request(prepared.method, prepared.url, headers=dict(prepared.headers), data=prepared.body, timeout=30)
+
+
+@pytest.mark.rule(
+    "access",
+    "A signature is over method, path, query, signed headers and payload: none can be changed on the way.",
+    f"{GUIDE}/reference_sigv-create-signed-request.html",
+)
+def test_what_was_signed_is_what_counts(iam: Iam, things: Things, reader: dict[str, str]) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = "Action=ListUsers&Version=2010-05-08"
+    assert send(iam, reader, "iam", data=body, headers=form).status_code == 200
+
+    def other_body(request: Any) -> None:
+        request.body = b"Action=ListRoles&Version=2010-05-08"
+
+    def other_host(request: Any) -> None:
+        request.headers["Host"] = "elsewhere"
+
+    def other_object(request: Any) -> None:
+        request.body = b"other"
+
+    for tamper in (other_body, other_host):
+        answer = send(iam, reader, "iam", data=body, headers=form, tamper=tamper)
+        assert (answer.status_code, "SignatureDoesNotMatch" in answer.text) == (403, True)
+    answer = send(iam, reader, "s3", S3SigV4Auth, other_object, method="PUT", path=f"/{things.bucket}/signed", data=b"x")
+    assert "XAmzContentSHA256Mismatch" in answer.text
+    # Presigned, for a service other than S3.
+    identity = send(iam, reader, "sts", SigV4QueryAuth, method="GET", path="/?Action=GetCallerIdentity&Version=2011-06-15")
+    assert f"user/{reader['UserName']}" in identity.text
+
+
+def test_chunks_are_signed_each(iam: Iam, things: Things, reader: dict[str, str]) -> None:
+    """STREAMING-AWS4-HMAC-SHA256-PAYLOAD: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html"""
+    import hashlib
+    import hmac
+
+    from twin.access.signatures import EMPTY, signing_key
+
+    chunks = [b"a" * 65536, b"b" * 1000, b""]
+
+    def put(spoil: bool) -> requests.Response:
+        url = f"{iam.served.endpoint_url}/{things.bucket}/streamed"
+        size = sum(len(chunk) for chunk in chunks)
+        headers = {"x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "x-amz-decoded-content-length": str(size)}
+        built = AWSRequest("PUT", url, headers=headers)
+
+        class Streaming(S3SigV4Auth):
+            def payload(self, request: Any) -> str:
+                return "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+
+        Streaming(Credentials(reader["AccessKeyId"], reader["SecretAccessKey"]), "s3", "us-east-1").add_auth(built)
+        built.headers.replace_header("X-Amz-Content-SHA256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
+        previous = built.headers["Authorization"].rpartition("Signature=")[2]
+        stamp = built.context["timestamp"]
+        key = signing_key(reader["SecretAccessKey"], stamp[:8], "us-east-1", "s3")
+        body = b""
+        for chunk in chunks:
+            text = "\n".join(
+                [
+                    "AWS4-HMAC-SHA256-PAYLOAD",
+                    stamp,
+                    f"{stamp[:8]}/us-east-1/s3/aws4_request",
+                    previous,
+                    EMPTY,
+                    hashlib.sha256(chunk).hexdigest(),
+                ]
+            )
+            previous = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+            sent = chunk.replace(b"b", b"c") if spoil else chunk
+            body += f"{len(chunk):x};chunk-signature={previous}\r\n".encode() + sent + b"\r\n"
+        return requests.put(url, data=body, headers=dict(built.headers), timeout=30)
+
+    assert put(spoil=False).status_code == 200
+    assert iam.client("s3").get_object(Bucket=things.bucket, Key="streamed")["Body"].read() == b"".join(chunks)
+    assert "SignatureDoesNotMatch" in put(spoil=True).text
+
+
+def test_nothing_is_open(iam: Iam, things: Things) -> None:
+    url = iam.served.endpoint_url
+    for path in (
+        "/moto-api/",
+        "/moto-api/reset",
+        "/latest/meta-data/",
+        "/",
+        f"/{things.bucket}",
+        f"/{things.bucket}/a",
+        "/nowhere",
+    ):
+        for method in ("GET", "POST", "PUT"):
+            assert requests.request(method, url + path, timeout=30).status_code == 403, path
+    body = {"Action": "ListUsers", "Version": "2010-05-08"}
+    answer = requests.post(url, data=body, timeout=30)
+    assert (answer.status_code, "MissingAuthenticationToken" in answer.text) == (403, True)
+    answer = requests.post(url, json={}, headers={"X-Amz-Target": "DynamoDB_20120810.ListTables"}, timeout=30)
+    assert answer.json()["__type"] == "MissingAuthenticationTokenException"
+    assert requests.get(f"{url}/_twin/ready", timeout=30).status_code == 200
+
+
+def test_no_account_but_ones_own(iam: Iam, reader: dict[str, str]) -> None:
+    """moto would let a header choose the account."""
+    form = {"Content-Type": "application/x-www-form-urlencoded", "x-moto-account-id": "999999999999"}
+    answer = send(iam, reader, "iam", data="Action=ListUsers&Version=2010-05-08", headers=form)
+    assert "user/operator" in answer.text
