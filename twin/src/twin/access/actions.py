@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from twin.access import s3_actions
 from twin.access.requests import Call
-from twin.access.resources import Resources, _values
+from twin.access.resources import Resources, values_at
 from twin.access.resources_ec2 import Ec2
 
 # Anyone who can sign may ask who they are: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
@@ -160,7 +160,7 @@ def _leading(resources: Resources, parameters: dict[str, Any]) -> dict[str, list
 
 def _batch_leading(resources: Resources, name: str, items: Any) -> dict[str, list[str]]:
     key = _hash_key(resources, name)
-    rows = items.get("Keys", []) if isinstance(items, dict) else [_values(one, ["*"]) for one in items or []]
+    rows = items.get("Keys", []) if isinstance(items, dict) else [values_at(one, ["*"]) for one in items or []]
     found = []
     for row in rows:
         for part in [row] if isinstance(row, dict) else list(row):
@@ -224,7 +224,7 @@ def _autoscaling(call: Call, resources: Resources) -> Iterator[Check]:
 
 def _passed(call: Call, resources: Resources) -> Iterator[Check]:
     for path, service in PASSED_ROLES.get((call.service, call.operation), ()):
-        for arn in _values(call.parameters, path.split(".")):
+        for arn in values_at(call.parameters, path.split(".")):
             if arn:
                 yield Check("iam:PassRole", str(arn), {"iam:passedtoservice": [service]})
     for profile in _profiles(call, resources):

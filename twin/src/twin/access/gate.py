@@ -49,6 +49,7 @@ class Gate:
             requests.parse(call, environ, environ["wsgi.input"])
             self.authorize(principal, call, environ.get("REMOTE_ADDR", ""))
             unsupported.check(call)
+            self._check_trust(call)
             if "HTTP_AUTHORIZATION" not in environ and call.service != "s3":
                 # moto finds a request's service by this header; it takes presigned requests for S3's.
                 environ["HTTP_AUTHORIZATION"] = f"{signatures.ALGORITHM} Credential={signature.access_key}/{signature.scope}"
@@ -123,8 +124,6 @@ class Gate:
             needed = checks(call, self.resources)
             context = Context(self.region, principal, call, source_ip, {})
             denied = [found for check in needed if (found := self._refused(principal, check, context))]
-            if call.service == "lambda" and not denied:
-                self._check_trust(needed)
         if not denied:
             return
         if call.service == "s3" and call.operation == "DeleteObjects":
@@ -142,13 +141,12 @@ class Gate:
         decision = decide(principal, check.action, check.resource, lookup, policy, must_agree)
         return None if decision.allowed else (check, "" if assuming else decision.reason)
 
-    def _check_trust(self, needed: list[Check]) -> None:
-        for check in needed:
-            if check.action == "iam:PassRole" and not allows_service(
-                self.region, check.context["iam:passedtoservice"][0], "sts:AssumeRole", check.resource
-            ):
-                words = "The role defined for the function cannot be assumed by Lambda."
-                raise Failure(Kind.OWN, words, "InvalidParameterValueException")
+    def _check_trust(self, call: Call) -> None:
+        """Lambda takes no role that it can't assume: https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html"""
+        role = call.parameters.get("Role") if call.service == "lambda" else None
+        if role and not allows_service(self.region, "lambda.amazonaws.com", "sts:AssumeRole", str(role)):
+            words = "The role defined for the function cannot be assumed by Lambda."
+            raise Failure(Kind.OWN, words, "InvalidParameterValueException")
 
 
 def sentence(principal: Principal, call: Call, check: Check, reason: str) -> str:

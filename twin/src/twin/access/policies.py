@@ -31,13 +31,13 @@ class Statement:
     conditions: tuple[Condition, ...]
     variables: bool
 
-    def covers(self, action: str, resource: str, lookup: Lookup) -> bool:
-        """Whether action, resource and conditions are this statement's."""
+    def names(self, action: str) -> bool:
         if self.actions is not None:
-            if not any(pattern == "*" or compiled(pattern, True).fullmatch(action) for pattern in self.actions):
-                return False
-        elif self.not_actions is None or any(compiled(pattern, True).fullmatch(action) for pattern in self.not_actions):
-            return False
+            return any(pattern == "*" or compiled(pattern, True).fullmatch(action) for pattern in self.actions)
+        return self.not_actions is not None and not any(compiled(pattern, True).fullmatch(action) for pattern in self.not_actions)
+
+    def covers(self, resource: str, lookup: Lookup) -> bool:
+        """Whether resource and conditions are this statement's."""
         if self.resources is not None:
             if not any(self._is(pattern, resource, lookup) for pattern in self.resources):
                 return False
@@ -64,6 +64,12 @@ def parse(document: str) -> tuple[Statement, ...]:
     except (ValueError, TypeError, AttributeError, KeyError):
         log.exception("a policy can't be read; it denies everything: %s", document)
         return (Statement(False, ("*",), None, ("*",), None, {"*": ("*",)}, None, (), False),)
+
+
+@functools.lru_cache(maxsize=32768)
+def about(document: str, action: str) -> tuple[Statement, ...]:
+    """The policy's statements that name this action: few of many, and the same at each request."""
+    return tuple(statement for statement in parse(document) if statement.names(action))
 
 
 def _listed(value: Any) -> list[Any]:
@@ -112,8 +118,8 @@ def effect(documents: Iterable[str], action: str, resource: str, lookup: Lookup)
     """What a set of identity policies says: True allowed, False denied, None nothing."""
     allowed: bool | None = None
     for document in documents:
-        for statement in parse(document):
-            if (allowed is None or not statement.allows) and statement.covers(action, resource, lookup):
+        for statement in about(document, action):
+            if (allowed is None or not statement.allows) and statement.covers(resource, lookup):
                 if not statement.allows:
                     return False
                 allowed = True
@@ -123,9 +129,9 @@ def effect(documents: Iterable[str], action: str, resource: str, lookup: Lookup)
 def resource_effect(document: str | None, principal: Principal, action: str, resource: str, lookup: Lookup) -> bool | set[str]:
     """What a resource's policy says to a principal: False denied, else who is allowed: of "session", "role", "account"."""
     allowed: set[str] = set()
-    for statement in parse(document) if document else ():
+    for statement in about(document, action) if document else ():
         levels = _levels(statement, principal)
-        if levels and statement.covers(action, resource, lookup):
+        if levels and statement.covers(resource, lookup):
             if not statement.allows:
                 return False
             allowed |= levels

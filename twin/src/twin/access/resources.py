@@ -121,7 +121,7 @@ class Resources:
 
     def _by_rows(self, call: Call, rows: tuple[tuple[str, str], ...], every: bool) -> Iterator[str]:
         for path, template in rows:
-            values = list(_values(call.parameters, path.split(".")))
+            values = list(values_at(call.parameters, path.split(".")))
             for value in values:
                 yield self._arn(template, str(value), call.region)
             if values and not every:
@@ -187,7 +187,9 @@ class Resources:
         if call.operation.startswith("Describe"):
             return
         records = self.region.backend("autoscaling")
-        names = list(_values(call.parameters, ["AutoScalingGroupName"])) or list(_values(call.parameters, ["Tags", "ResourceId"]))
+        names = list(values_at(call.parameters, ["AutoScalingGroupName"])) or list(
+            values_at(call.parameters, ["Tags", "ResourceId"])
+        )
         instance = call.parameters.get("InstanceId")
         if instance and not names:
             names = [
@@ -266,14 +268,14 @@ class Resources:
 
     def _ssm(self, call: Call) -> Iterator[str]:
         if call.operation in ("SendCommand", "StartSession"):
-            targets = [*call.parameters.get("InstanceIds", []), *_values(call.parameters, ["Target"])]
+            targets = [*call.parameters.get("InstanceIds", []), *values_at(call.parameters, ["Target"])]
             yield from (f"arn:aws:ec2:{call.region}:{self.account}:instance/{one}" for one in targets)
             document = call.parameters.get("DocumentName")
             if document:
                 yield self._arn("ssm:{r}:{a}:document/{v}", str(document), call.region)
         elif "Parameter" in call.operation and not call.operation.startswith("Describe"):
             for path, template in SINGLE["ssm"]:
-                for value in _values(call.parameters, [path]):
+                for value in values_at(call.parameters, [path]):
                     yield self._arn(template, str(value).lstrip("/"), call.region)
         elif call.parameters.get("ResourceId") and call.parameters.get("ResourceType") == "Parameter":
             yield self._arn("ssm:{r}:{a}:parameter/{v}", str(call.parameters["ResourceId"]).lstrip("/"), call.region)
@@ -313,7 +315,7 @@ class Resources:
         if call.operation == "CreateExperimentTemplate":
             yield prefix + "experiment-template/*"
         if call.operation in ("CreateExperimentTemplate", "UpdateExperimentTemplate"):
-            yield from (f"{prefix}action/{one}" for one in _values(call.parameters, ["actions", "*", "actionId"]))
+            yield from (f"{prefix}action/{one}" for one in values_at(call.parameters, ["actions", "*", "actionId"]))
         if template:
             yield f"{prefix}experiment-template/{template}"
         if call.operation == "StartExperiment":
@@ -339,15 +341,15 @@ class Resources:
         yield from self._by_rows(call, SINGLE["cloudfront"], every=False)
 
 
-def _values(node: Any, path: list[str]) -> Iterator[Any]:
+def values_at(node: Any, path: list[str]) -> Iterator[Any]:
     """What is at a path of names ("*" for each of a mapping's values); lists on the way are gone through."""
     if isinstance(node, list):
         for item in node:
-            yield from _values(item, path)
+            yield from values_at(item, path)
     elif not path:
         if node is not None:
             yield node
     elif isinstance(node, dict):
         inner = list(node.values()) if path[0] == "*" else [node[path[0]]] if path[0] in node else []
         for item in inner:
-            yield from _values(item, path[1:])
+            yield from values_at(item, path[1:])

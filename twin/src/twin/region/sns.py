@@ -14,6 +14,9 @@ from twin.region.region import Region
 
 log = logging.getLogger(__name__)
 
+# What an endpoint's own policy must let SNS do: https://docs.aws.amazon.com/sns/latest/dg/subscribe-sqs-queue-to-sns-topic.html
+ACTIONS = {"lambda": "lambda:InvokeFunction", "sqs": "sqs:SendMessage"}
+
 
 def install(region: Region) -> None:
     @wrap(models.Subscription, "publish")
@@ -27,6 +30,12 @@ def install(region: Region) -> None:
         message_structure: str | None = None,
         **options: Any,
     ) -> None:
+        if self.protocol in ACTIONS and not _may(region, ACTIONS[self.protocol], self.endpoint, self.topic.arn):
+            matcher = self._filter_policy_matcher
+            if matcher is None or matcher.matches(message_attributes, message):
+                notification = self.get_post_data(message, message_id, subject, message_attributes=message_attributes)
+                _dead_letter(region, self, notification, f"the endpoint's policy does not let SNS {ACTIONS[self.protocol]}")
+            return
         if self.protocol != "lambda":
             settings = {"subject": subject, "message_attributes": message_attributes, "message_structure": message_structure}
             original(self, message, message_id, **settings, **options)
@@ -43,6 +52,10 @@ def install(region: Region) -> None:
         except UnknownFunctionException as error:
             # A client's error: AWS does not retry it.
             _dead_letter(region, self, notification, str(error.message))
+
+
+def _may(region: Region, action: str, resource: str, topic: str) -> bool:
+    return region.allows_service("sns.amazonaws.com", action, resource, {"aws:SourceArn": topic})
 
 
 def event(subscription: str, notification: dict[str, Any]) -> dict[str, Any]:
@@ -65,5 +78,8 @@ def _dead_letter(region: Region, subscription: Any, notification: dict[str, Any]
     target = policy.get("deadLetterTargetArn")
     if not target:
         log.error("%s: a message is lost, and no dead-letter queue is set: %s", subscription.arn, reason)
+        return
+    if not _may(region, "sqs:SendMessage", target, subscription.topic.arn):
+        log.error("%s: a message is lost, as the dead-letter queue's policy does not let SNS send it", subscription.arn)
         return
     region.backend("sqs").send_message(target.split(":")[-1], json.dumps(notification))
