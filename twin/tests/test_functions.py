@@ -27,7 +27,7 @@ from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control import functions as control
 from twin.control.functions import Functions
-from twin.region import access, awslambda, operator, patch
+from twin.region import access, awslambda, patch
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, Settings
 
@@ -121,7 +121,6 @@ def region(twin_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
     region.network.open()
     awslambda.install(region)
     access.install(region)
-    operator.create(region)
     loop = Functions(region)
     region.loops[loop.name] = loop
     loop.start()
@@ -147,9 +146,14 @@ def clear(region: Region) -> None:
 
 class Api:
     def __init__(self, region: Region) -> None:
+        iam = region.backend("iam")
+        iam.create_user(region.settings.region, "tester")
+        everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        iam.put_user_policy("tester", "everything", json.dumps(everything))
+        key = iam.create_access_key("tester")
+
         def client(service: str) -> Any:
-            key = json.loads(operator.credentials_file(region.settings.state).read_text())
-            session = boto3.Session(key["access_key_id"], key["secret_access_key"], region_name=region.settings.region)
+            session = boto3.Session(key.access_key_id, key.secret_access_key, region_name=region.settings.region)
             make: Any = session.client
             quick = Config(retries={"total_max_attempts": 1})
             return make(service, endpoint_url=region.settings.endpoint_url, config=quick)
@@ -162,7 +166,7 @@ class Api:
         }
         self.role = self.iam.create_role(RoleName="function", AssumeRolePolicyDocument=json.dumps(document))["Role"]["Arn"]
         # What a function sends, it sends as this role.
-        send = {"Statement": [{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "*"}]}
+        send = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "*"}]}
         self.iam.put_role_policy(RoleName="function", PolicyName="send", PolicyDocument=json.dumps(send))
 
     def create(self, name: str, code: bytes = b"", **options: Any) -> str:
