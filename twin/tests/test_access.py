@@ -13,7 +13,9 @@ import pytest
 import requests
 from botocore.client import Config
 from botocore.exceptions import ClientError
+from test_instances import until
 
+from twin.bodies.podman import Podman, PodmanError
 from twin.settings import Settings
 
 GUIDE = "https://docs.aws.amazon.com/IAM/latest/UserGuide"
@@ -602,3 +604,85 @@ def test_missing_objects(iam: Iam, things: Things) -> None:
     refused(lambda: blind("s3").get_object(Bucket=things.bucket, Key="none"), "AccessDenied")
     seeing = iam.acting(read, allow("s3:ListBucket", on=f"arn:aws:s3:::{things.bucket}"))
     refused(lambda: seeing("s3").get_object(Bucket=things.bucket, Key="none"), "NoSuchKey")
+
+
+@pytest.mark.rule(
+    "access",
+    "SNS sends to a queue only if the queue's policy lets it, for this topic.",
+    "https://docs.aws.amazon.com/sns/latest/dg/subscribe-sqs-queue-to-sns-topic.html",
+)
+def test_services_need_permission_too(iam: Iam, things: Things) -> None:
+    sns, sqs = things.sns, things.sqs
+    tag = uuid.uuid4().hex[:6]
+    topic = sns.create_topic(Name=f"services-{tag}")["TopicArn"]
+    other = sns.create_topic(Name=f"others-{tag}")["TopicArn"]
+    url = sqs.create_queue(QueueName=f"services-{tag}")["QueueUrl"]
+    arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:services-{tag}"
+    for one in (topic, other):
+        sns.subscribe(TopicArn=one, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+    sns.publish(TopicArn=topic, Message="too early")
+    service = {"Principal": {"Service": "sns.amazonaws.com"}, "Condition": {"ArnEquals": {"aws:SourceArn": topic}}}
+    statement = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn, **service}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    sns.publish(TopicArn=other, Message="of another topic")
+    sns.publish(TopicArn=topic, Message="in time")
+    found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+    assert [message["Body"] for message in found] == ["in time"]
+
+
+@pytest.mark.rule(
+    "access",
+    "Lambda takes no role whose trust policy does not name it.",
+    "https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html",
+)
+def test_a_function_needs_a_role_it_can_assume(iam: Iam) -> None:
+    role = iam.role(trust={"Service": "ec2.amazonaws.com"})
+    function = {"FunctionName": "x", "Runtime": "python3.13", "Handler": "a.b", "Code": {"ZipFile": b"x"}}
+    message = refused(
+        lambda: iam.client("lambda").create_function(**function, Role=f"arn:aws:iam::{ACCOUNT}:role/{role}"),
+        "InvalidParameterValueException",
+    )
+    assert message == "The role defined for the function cannot be assumed by Lambda."
+
+
+@pytest.mark.rule(
+    "access",
+    "An instance acts as its profile's role, in a session of its own name; EC2 must be allowed to assume the role.",
+    "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/iam-roles-for-amazon-ec2.html",
+)
+def test_instances_act_as_their_role(iam: Iam) -> None:
+    ec2 = iam.client("ec2")
+    image = ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
+    role = iam.role(allow("ec2:DescribeVpcs"), trust={"Service": "ec2.amazonaws.com"})
+    iam.iam.create_instance_profile(InstanceProfileName=role)
+    iam.iam.add_role_to_instance_profile(InstanceProfileName=role, RoleName=role)
+    run = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1, "IamInstanceProfile": {"Name": role}}
+    instance = ec2.run_instances(**run)["Instances"][0]["InstanceId"]
+    script = (
+        "import json,urllib.request as u;b='http://169.254.169.254/latest/';"
+        "t=u.urlopen(u.Request(b+'api/token',method='PUT',headers={'X-aws-ec2-metadata-token-ttl-seconds':'60'})).read().decode();"
+        f"print(u.urlopen(u.Request(b+'meta-data/iam/security-credentials/{role}',headers={{'X-aws-ec2-metadata-token':t}})).read().decode())"
+    )
+    podman = Podman(iam.served)
+
+    def credentials() -> dict[str, str] | None:
+        try:
+            found: dict[str, str] = json.loads(podman.run("exec", instance, "python3", "-c", script))
+        except (PodmanError, ValueError):
+            return None
+        return found
+
+    found = until("the instance's credentials", credentials)
+    to = iam.session(found["AccessKeyId"], found["SecretAccessKey"], found["Token"])
+    assert to("sts").get_caller_identity()["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/{instance}"
+    to("ec2").describe_vpcs()
+    refused(lambda: to("ec2").describe_subnets(), "UnauthorizedOperation")
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+    iam.iam.update_assume_role_policy(
+        RoleName=role, PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    )
+    again = credentials()
+    assert again is not None
+    assert again["Code"] == "AssumeRoleUnauthorizedAccess"
+    ec2.terminate_instances(InstanceIds=[instance])

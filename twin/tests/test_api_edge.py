@@ -205,6 +205,9 @@ def test_parameters_without_effect_are_refused(
         ("iam", {"data": b"Action=ListUsers&x=%ff", "headers": FORM}, "MalformedQueryString"),
         ("ec2", {"data": b"Action=RunInstances&MinCount=many", "headers": FORM}, "InvalidParameterValue"),
         ("lambda", {"path": "/2015-03-31/functions", "data": b"{{"}, "SerializationException"),
+        ("ec2", {"data": b"Action=CreateSubnet&CidrBlock=10.0.0.0/8", "headers": FORM}, "MissingParameter"),
+        ("iam", {"data": b"Action=CreateUser", "headers": FORM}, "ValidationError"),
+        ("dynamodb", {"data": b"{}", "headers": {"X-Amz-Target": "DynamoDB_20120810.GetItem"}}, "ValidationException"),
         ("s3", {"path": "/abcd?tagging", "method": "PUT", "data": b"<Tagging"}, "MalformedXML"),
     ],
 )

@@ -49,6 +49,7 @@ class Gate:
             requests.parse(call, environ, environ["wsgi.input"])
             self.authorize(principal, call, environ.get("REMOTE_ADDR", ""))
             unsupported.check(call)
+            requests.check_required(call)
             self._check_trust(call)
             if "HTTP_AUTHORIZATION" not in environ and call.service != "s3":
                 # moto finds a request's service by this header; it takes presigned requests for S3's.

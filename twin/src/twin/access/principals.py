@@ -91,7 +91,6 @@ def user_principal(iam: Any, user: Any) -> Principal:
         user_id=user.id,
         user_name=user.name,
         policies=documents,
-        boundary=_boundary(iam, getattr(user, "permissions_boundary_arn", None)),
         tags=tag_map(user.tags),
     )
 

@@ -162,6 +162,22 @@ def parse(call: Call, environ: dict[str, Any], body: IO[bytes]) -> None:
     body.seek(0)
 
 
+def check_required(call: Call) -> None:
+    """Raises Failure when a parameter that the operation can't do without is missing."""
+    shape: Any = get_service_model(call.service).operation_model(call.operation).input_shape
+    if shape is None or call.protocol not in ("query", "ec2", "json"):
+        return
+    for name in shape.required_members:
+        wire = shape.members[name].serialization.get("name", name) if call.protocol == "json" else name
+        # An empty list is not sent at all in the EC2 protocol.
+        if wire not in call.parameters and not (call.protocol == "ec2" and shape.members[name].type_name == "list"):
+            if call.protocol == "ec2":
+                raise Failure(Kind.OWN, f"The request must contain the parameter {name}", "MissingParameter")
+            words = f"1 validation error detected: Value null at '{name[:1].lower()}{name[1:]}' failed to satisfy constraint: "
+            code = "ValidationException" if call.protocol == "json" else "ValidationError"
+            raise Failure(Kind.OWN, f"{words}Member must not be null", code)
+
+
 def _operation(call: Call, name: str) -> Any:
     call.operation = name
     model = get_service_model(call.service)

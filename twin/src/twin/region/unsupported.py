@@ -171,5 +171,6 @@ for _operation, _name in (
 for _operation in ("CreateListener", "ModifyListener"):
     refuse("elbv2", _operation, "MutualAuthentication.Mode", "client certificates are not asked for", (*_OFF, "off"))
 
+refuse("iam", "CreateUser", "PermissionsBoundary", "roles have boundaries, users have not")
 for _name in ("AssumeRoleWithWebIdentity", "AssumeRoleWithSAML", "AssumeRoot", "GetFederationToken"):
     refuse_operation("sts", _name, "there are no identity providers")
