@@ -28,10 +28,27 @@ from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control.autoscaling import AutoScaling
 from twin.control.databases import Databases
+from twin.control.experiments import Experiments
+from twin.control.expiry import Expiry
 from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
-from twin.region import access, autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups
+from twin.region import (
+    access,
+    autoscaling,
+    awslambda,
+    base,
+    budgets,
+    cloudfront,
+    dynamodb,
+    ec2,
+    elbv2,
+    fis,
+    launch_templates,
+    operator,
+    rds,
+    security_groups,
+)
 from twin.region.images import ImageCatalog
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL_PORT, METADATA_ADDRESS, Settings
@@ -40,7 +57,20 @@ log = logging.getLogger(__name__)
 
 # Answers once the twin serves, whatever else it does.
 READY_PATH = "/_twin/ready"
-EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda, access)
+EXTENSIONS = (
+    ec2,
+    launch_templates,
+    security_groups,
+    autoscaling,
+    elbv2,
+    rds,
+    awslambda,
+    budgets,
+    cloudfront,
+    dynamodb,
+    fis,
+    access,
+)
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -103,6 +133,8 @@ class Twin:
             LoadBalancers(self.region),
             Databases(self.region),
             Functions(self.region),
+            Experiments(self.region),
+            Expiry(self.region),
         )
         for loop in loops:
             self.region.loops[loop.name] = loop
