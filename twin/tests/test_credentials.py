@@ -161,6 +161,29 @@ def test_presigned_urls(iam: Iam, things: Things, reader: dict[str, str], monkey
     )
 
 
+@pytest.mark.rule(
+    "access",
+    "A request signed for another region is refused, not answered.",
+    f"{GUIDE}/reference_sigv-troubleshooting.html#reference_sigv-troubleshooting_credential-scope",
+)
+def test_another_region(iam: Iam, reader: dict[str, str]) -> None:
+    session = boto3.Session(reader["AccessKeyId"], reader["SecretAccessKey"], region_name="eu-west-1")
+    make: Any = session.client
+    config = Config(retries={"total_max_attempts": 1})
+    codes = {
+        "sns": "SignatureDoesNotMatch",
+        "ec2": "AuthFailure",
+        "dynamodb": "InvalidSignatureException",
+        "lambda": "InvalidSignatureException",
+    }
+    for service, code in codes.items():
+        to = make(service, endpoint_url=iam.served.endpoint_url, config=config)
+        refused(getattr(to, LIST.get(service, "list_topics")), code)
+    s3 = make("s3", endpoint_url=iam.served.endpoint_url, config=config)
+    message = refused(lambda: s3.list_buckets(), "AuthorizationHeaderMalformed")
+    assert message.endswith("the region 'eu-west-1' is wrong; expecting 'us-east-1'")
+
+
 def send(
     iam: Iam,
     key: dict[str, str],

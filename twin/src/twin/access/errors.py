@@ -32,6 +32,7 @@ QUERY: dict[Kind, tuple[str, int, str | None]] = {
     Kind.BAD_SIGNATURE: ("SignatureDoesNotMatch", 403, MISMATCH),
     Kind.CLOCK_SKEW: ("SignatureDoesNotMatch", 403, None),
     Kind.EXPIRED_URL: ("SignatureDoesNotMatch", 403, "Signature expired"),
+    Kind.WRONG_REGION: ("SignatureDoesNotMatch", 403, "Credential should be scoped to a valid region."),
     Kind.PAYLOAD_MISMATCH: ("SignatureDoesNotMatch", 403, MISMATCH),
     Kind.DENIED: ("AccessDenied", 403, None),
     Kind.UNKNOWN_ACTION: ("InvalidAction", 400, None),
@@ -45,6 +46,7 @@ EC2 = QUERY | {
     Kind.BAD_TOKEN: ("AuthFailure", 401, EC2_INVALID),
     Kind.BAD_SIGNATURE: ("AuthFailure", 401, EC2_INVALID),
     Kind.PAYLOAD_MISMATCH: ("AuthFailure", 401, EC2_INVALID),
+    Kind.WRONG_REGION: ("AuthFailure", 401, EC2_INVALID),
     Kind.EXPIRED_TOKEN: ("RequestExpired", 400, "Request has expired."),
     Kind.CLOCK_SKEW: ("RequestExpired", 400, "Request has expired."),
     Kind.EXPIRED_URL: ("RequestExpired", 400, "Request has expired."),
@@ -66,6 +68,7 @@ JSON: dict[Kind, tuple[str, int, str | None]] = {
     Kind.BAD_SIGNATURE: ("InvalidSignatureException", 400, MISMATCH),
     Kind.CLOCK_SKEW: ("InvalidSignatureException", 400, None),
     Kind.EXPIRED_URL: ("InvalidSignatureException", 400, "Signature expired"),
+    Kind.WRONG_REGION: ("InvalidSignatureException", 400, "Credential should be scoped to a valid region."),
     Kind.PAYLOAD_MISMATCH: ("InvalidSignatureException", 400, MISMATCH),
     Kind.DENIED: ("AccessDeniedException", 400, None),
     Kind.UNKNOWN_ACTION: ("UnknownOperationException", 400, None),
@@ -76,13 +79,21 @@ JSON: dict[Kind, tuple[str, int, str | None]] = {
 }
 _REST_403 = (
     *(Kind.MISSING_TOKEN, Kind.UNKNOWN_KEY, Kind.BAD_TOKEN, Kind.EXPIRED_TOKEN, Kind.BAD_SIGNATURE, Kind.CLOCK_SKEW),
-    *(Kind.EXPIRED_URL, Kind.PAYLOAD_MISMATCH, Kind.DENIED, Kind.INCOMPLETE_SIGNATURE, Kind.UNSUPPORTED_MECHANISM),
+    *(
+        Kind.EXPIRED_URL,
+        Kind.WRONG_REGION,
+        Kind.PAYLOAD_MISMATCH,
+        Kind.DENIED,
+        Kind.INCOMPLETE_SIGNATURE,
+        Kind.UNSUPPORTED_MECHANISM,
+    ),
 )
 REST_JSON = JSON | {kind: (JSON[kind][0], 403, JSON[kind][2]) for kind in _REST_403}
 REST_JSON |= {Kind.UNKNOWN_ACTION: ("UnknownOperationException", 404, None)}
 S3: dict[Kind, tuple[str, int, str | None]] = QUERY | {
     Kind.MISSING_TOKEN: ("AccessDenied", 403, "Access Denied"),
     Kind.INCOMPLETE_SIGNATURE: ("AuthorizationHeaderMalformed", 400, None),
+    Kind.WRONG_REGION: ("AuthorizationHeaderMalformed", 400, None),
     Kind.UNSUPPORTED_MECHANISM: (
         "InvalidRequest",
         400,

@@ -14,6 +14,7 @@ class Kind(Enum):
     EXPIRED_TOKEN = auto()
     BAD_SIGNATURE = auto()
     CLOCK_SKEW = auto()
+    WRONG_REGION = auto()
     EXPIRED_URL = auto()
     PAYLOAD_MISMATCH = auto()
     DENIED = auto()

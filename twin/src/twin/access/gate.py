@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 # moto's own interfaces, which AWS has not: its controls, and metadata for anyone.
 CLOSED = ("/moto-api", "/latest/meta-data/", "/latest/api/")
+# Services of all regions; their requests are signed for this one.
+GLOBAL = ("iam", "sts", "cloudfront", "route53", "budgets", "organizations")
+GLOBAL_REGION = "us-east-1"
 # Keys that a DeleteObjects request may not delete; S3 says so for each, and deletes the others.
 denied_objects: ContextVar[frozenset[str]] = ContextVar("denied_objects", default=frozenset())
 
@@ -68,6 +71,10 @@ class Gate:
     def _authenticate(self, environ: dict[str, Any], signature: Signature, call: Call) -> Principal:
         with self.region.lock:
             secret, principal = principals.by_key(self.region.backend("iam"), signature.access_key, signature.token)
+        if signature.region not in (self.region.settings.region, GLOBAL_REGION if call.service in GLOBAL else ""):
+            here = self.region.settings.region
+            words = f"The authorization header is malformed; the region '{signature.region}' is wrong; expecting '{here}'"
+            raise Failure(Kind.WRONG_REGION, words)
         signatures.check_time(signature)
         body, digest = requests.read_body(environ, call.service)
         signatures.check(signature, secret, environ, body, digest)
