@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from typing import Any
 
 from twin.access import errors
@@ -12,9 +13,24 @@ from twin.access.requests import Call
 
 log = logging.getLogger(__name__)
 
+# Keys that a DeleteObjects request may not delete; S3 says so for each, and deletes the others. In `environ["twin.denied"]`
+# too, so that the request can be carried out again.
+denied_objects: ContextVar[frozenset[str]] = ContextVar("denied_objects", default=frozenset())
+
+
+class Guarded:
+    """A WSGI application whose failures are errors of the service's own."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self.app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        return guarded(self.app, environ, start_response)
+
 
 def guarded(app: Callable[..., Iterable[bytes]], environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """Run `app` to its end. Its exceptions and its HTML pages, which AWS's clients can't read, become errors they can."""
+    denied_objects.set(frozenset(environ.get("twin.denied", ())))
     call: Call | None = environ.get("twin.call")
     answer: list[Any] = []
     body: list[bytes] = []

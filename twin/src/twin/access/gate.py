@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,8 +25,6 @@ CLOSED = ("/moto-api", "/latest/meta-data/", "/latest/api/")
 # Services of all regions; their requests are signed for this one.
 GLOBAL = ("iam", "sts", "cloudfront", "route53", "budgets", "organizations")
 GLOBAL_REGION = "us-east-1"
-# Keys that a DeleteObjects request may not delete; S3 says so for each, and deletes the others.
-denied_objects: ContextVar[frozenset[str]] = ContextVar("denied_objects", default=frozenset())
 
 
 class Gate:
@@ -38,7 +35,6 @@ class Gate:
         self.resources = Resources(region)
 
     def __call__(self, environ: dict[str, Any]) -> Callable[..., Any] | None:
-        denied_objects.set(frozenset())
         call: Call | None = None
         try:
             if environ.get("PATH_INFO", "/").startswith(CLOSED):
@@ -50,7 +46,7 @@ class Gate:
             principal = self._authenticate(environ, signature, call)
             environ["twin.call"], environ["twin.principal"] = call, principal
             requests.parse(call, environ, environ["wsgi.input"])
-            self.authorize(principal, call, environ.get("REMOTE_ADDR", ""))
+            environ["twin.denied"] = tuple(self.authorize(principal, call, environ.get("REMOTE_ADDR", "")))
             unsupported.check(call)
             requests.check_required(call)
             self._check_trust(call)
@@ -94,7 +90,7 @@ class Gate:
             requests.parse(call, environ, environ["wsgi.input"])
             if not self._public(call):
                 raise Failure(Kind.MISSING_TOKEN)
-            self.authorize(ANONYMOUS, call, environ.get("REMOTE_ADDR", ""))
+            environ["twin.denied"] = tuple(self.authorize(ANONYMOUS, call, environ.get("REMOTE_ADDR", "")))
         except Failure as failure:
             return errors.answer(
                 Failure(Kind.MISSING_TOKEN) if failure.kind in (Kind.DENIED, Kind.UNKNOWN_ACTION) else failure, call
@@ -126,17 +122,16 @@ class Gate:
             return Call("", "", region, "query", environ["REQUEST_METHOD"])
         return requests.identify(environ, "s3", region)
 
-    def authorize(self, principal: Principal, call: Call, source_ip: str) -> None:
-        """Raises Failure unless policies allow all that the call needs."""
+    def authorize(self, principal: Principal, call: Call, source_ip: str) -> list[str]:
+        """Raises Failure unless policies allow all that the call needs; objects that DeleteObjects must leave are returned."""
         with self.region.lock:
             needed = checks(call, self.resources)
             context = Context(self.region, principal, call, source_ip, {})
             denied = [found for check in needed if (found := self._refused(principal, check, context))]
         if not denied:
-            return
+            return []
         if call.service == "s3" and call.operation == "DeleteObjects":
-            denied_objects.set(frozenset(check.resource for check, _ in denied))
-            return
+            return [check.resource for check, _ in denied]
         check, reason = denied[0]
         raise Failure(Kind.DENIED, sentence(principal, call, check, reason))
 

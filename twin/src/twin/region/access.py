@@ -7,7 +7,8 @@ from typing import Any
 from moto.iam.access_control import PermissionResult
 from moto.s3 import models as s3
 
-from twin.access.gate import Gate, denied_objects
+from twin.access.edge import denied_objects
+from twin.access.gate import Gate
 from twin.region import sts
 from twin.region.patch import replace
 from twin.region.region import Region
