@@ -69,7 +69,7 @@ class Databases(Loop):
     def tick(self) -> None:
         with self.region.records():
             for database in records.instances(self.region):
-                action = self._next(database)
+                action = self._next_step(database)
                 if action:
                     self._submit(database.dbi_resource_id, action, database)
                 for node in records.nodes_of(database):
@@ -79,7 +79,7 @@ class Databases(Loop):
                 self._submit(snapshot.folder, self.backups.copy, snapshot)
         self._submit("sweep", lambda _: self.backups.sweep(), None)
 
-    def _next(self, database: Any) -> Callable[[Any], None] | None:
+    def _next_step(self, database: Any) -> Callable[[Any], None] | None:
         """What to do for an instance now. Call with the lock held."""
         actions = {
             "creating": self._create,

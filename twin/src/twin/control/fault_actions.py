@@ -81,7 +81,9 @@ def hold(region: Region, action: dict[str, Any], progress: Progress, faults: Fau
     if kind == "twin:zone:power-loss":
         faults.dark.add(parameters["availabilityZoneIdentifier"])
     elif kind == "aws:network:disrupt-connectivity":
-        faults.disrupted.update(dict.fromkeys(_ids(progress), parameters["scope"]))
+        # Of a prefix list, its id is what the firewall looks for.
+        scope = parameters.get("prefixListIdentifier") or parameters["scope"]
+        faults.disrupted.update(dict.fromkeys(_ids(progress), scope))
     elif kind.endswith("insufficient-instance-capacity-error"):
         zones = {zone.strip() for zone in parameters["availabilityZoneIdentifiers"].split(",")}
         share = int(parameters.get("percentage", 100))

@@ -227,6 +227,8 @@ def _check_action(name: str, action: dict[str, Any], actions: dict[str, Any], ta
         raise ValidationException(f"Action {name}: percentage must be from 1 to 100.")
     if "scope" in parameters and parameters["scope"] not in _SCOPES:
         raise ValidationException(f"Action {name}: scope must be one of {', '.join(_SCOPES)}.")
+    if (parameters.get("scope") == "prefix-list") != ("prefixListIdentifier" in parameters):
+        raise ValidationException(f"Action {name}: prefixListIdentifier goes with the scope prefix-list, and that scope with it.")
     chosen = action.get("targets") or {}
     if kind.target is None:
         if chosen:
