@@ -22,6 +22,7 @@ from dnslib.server import DNSLogger, DNSServer
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from twin.access import edge
 from twin.bodies import haproxy, netns
 from twin.bodies.mail import MailSink
 from twin.bodies.metadata import Metadata
@@ -42,6 +43,7 @@ from twin.control.networks import Networks
 from twin.control.schedules import Schedules
 from twin.region import (
     absent_networks,
+    access,
     acm,
     autoscaling,
     awslambda,
@@ -96,6 +98,7 @@ EXTENSIONS = (
     events,
     scaling_policies,
     scheduled_actions,
+    access,
 )
 
 # A request waits this long for the region to be ready.
@@ -136,19 +139,19 @@ class Twin:
         if environ.get("PATH_INFO") == READY_PATH:
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [self.settings.name.encode()]
-        body = _read(environ)
+        # The gates first: they know how long a body may be, and read it without the lock.
         refuse = _first(self.region.gates, environ)
         if refuse is not None:
-            answer: Iterable[bytes] = refuse(environ, start_response)
-            return answer
+            return edge.guarded(refuse, environ, start_response)
+        body = _read(environ)
         route = _first(self.region.routes, environ)
         lock = self.region.lock if route is None else nullcontext()
-        return self.keeper.carry_out(route or self._moto, environ, start_response, body, lock)
+        return self.keeper.carry_out(edge.Guarded(route or self._moto), environ, start_response, body, lock)
 
     def _repeat(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Carry out a request that was let in before."""
         app = _first(self.region.routes, environ) or self._moto
-        return list(app(environ, start_response))
+        return edge.guarded(app, environ, start_response)
 
     def start(self) -> None:
         """Bring everything up; raises OSError with a message a person can act on: AddressTaken before anything is touched.

@@ -22,6 +22,8 @@ _TIMEOUT = 15.0  # seconds for an HTTP subscriber to answer, as on AWS
 # AWS tries three times more, 20 seconds apart; the twin waits a twentieth of it.
 _RETRY_DELAYS = (1.0, 1.0, 1.0)
 _REMEMBERED = 100  # messages of a topic that moto keeps for its own tests, which would otherwise grow for ever
+# What an endpoint's own policy must let SNS do: https://docs.aws.amazon.com/sns/latest/dg/subscribe-sqs-queue-to-sns-topic.html
+ACTIONS = {"lambda": "lambda:InvokeFunction", "sqs": "sqs:SendMessage"}
 
 
 def install(region: Region) -> None:
@@ -36,6 +38,12 @@ def install(region: Region) -> None:
         message_structure: str | None = None,
         **options: Any,
     ) -> None:
+        if self.protocol in ACTIONS and not _may(region, ACTIONS[self.protocol], self.endpoint, self.topic.arn):
+            matcher = self._filter_policy_matcher
+            if matcher is None or matcher.matches(message_attributes, message):
+                notification = self.get_post_data(message, message_id, subject, message_attributes=message_attributes)
+                _dead_letter(region, self, notification, f"the endpoint's policy does not let SNS {ACTIONS[self.protocol]}")
+            return
         if self.protocol not in ("lambda", "http", "https"):
             settings = {"subject": subject, "message_attributes": message_attributes, "message_structure": message_structure}
             original(self, message, message_id, **settings, **options)
@@ -93,6 +101,10 @@ def _post(region: Region, subscription: Any, notification: dict[str, Any]) -> No
         _dead_letter(region, subscription, notification, reason)
 
 
+def _may(region: Region, action: str, resource: str, topic: str) -> bool:
+    return region.allows_service("sns.amazonaws.com", action, resource, {"aws:SourceArn": topic})
+
+
 def event(subscription: str, notification: dict[str, Any]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
     renamed = {"SigningCertURL": "SigningCertUrl", "UnsubscribeURL": "UnsubscribeUrl"}
@@ -113,5 +125,8 @@ def _dead_letter(region: Region, subscription: Any, notification: dict[str, Any]
     target = policy.get("deadLetterTargetArn")
     if not target:
         log.error("%s: a message is lost, and no dead-letter queue is set: %s", subscription.arn, reason)
+        return
+    if not _may(region, "sqs:SendMessage", target, subscription.topic.arn):
+        log.error("%s: a message is lost, as the dead-letter queue's policy does not let SNS send it", subscription.arn)
         return
     region.backend("sqs").send_message(target.split(":")[-1], json.dumps(notification))
