@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,8 +29,16 @@ def until(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
 
 
 @pytest.fixture(scope="module")
-def ec2(client: Callable[[str], Any]) -> Any:
-    return client("ec2")
+def ec2(client: Callable[[str], Any]) -> Iterator[Any]:
+    """A client; meanwhile the default security group, which instances here are in, lets ssh in."""
+    ec2 = client("ec2")
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    filters = [{"Name": "group-name", "Values": ["default"]}, {"Name": "vpc-id", "Values": [vpc]}]
+    group = ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"]
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[ssh])
+    yield ec2
+    ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[ssh])
 
 
 @pytest.fixture(scope="module")
@@ -157,13 +166,32 @@ def test_an_image_is_what_the_instance_was(ec2: Any, instance: dict[str, Any], k
 
 
 def test_a_body_that_fails_to_start_shows_in_the_api(ec2: Any, instance: dict[str, Any], served: Settings) -> None:
+    """An image whose file system is broken: there is no /sbin/init."""
     made = ec2.create_image(InstanceId=instance["InstanceId"], Name="broken")["ImageId"]
     until("the image", lambda: ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available")
-    Podman(served).run("rmi", f"localhost/ami:{made}")
+    podman, image = Podman(served), f"localhost/ami:{made}"
+    podman.run("rmi", image)
+    empty = served.state / "empty.tar"
+    with tarfile.open(empty, "w") as archive:
+        archive.addfile(tarfile.TarInfo("a-file"))
+    podman.run("import", str(empty), image)
     started = ec2.run_instances(ImageId=made, InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     ended = reach(ec2, started, "terminated")
     assert ended["StateReason"]["Code"] == "Server.InternalError"
     assert "Internal error on launch" in ended["StateReason"]["Message"]
+    assert "/sbin/init" in ended["StateReason"]["Message"]
+    assert started not in podman.containers()
+    ec2.deregister_image(ImageId=made)
+
+
+def test_a_stopped_instance_whose_system_is_broken_does_not_start(ec2: Any, instance: dict[str, Any], key: Path) -> None:
+    ssh(key, instance, "sudo mv /sbin/init /sbin/init.away; sudo touch /var/broken")
+    ec2.stop_instances(InstanceIds=[instance["InstanceId"]])
+    reach(ec2, instance["InstanceId"], "stopped")
+    ec2.start_instances(InstanceIds=[instance["InstanceId"]])
+    until("the failure", lambda: describe(ec2, instance["InstanceId"])["StateReason"]["Code"] == "Server.InternalError")
+    stopped = reach(ec2, instance["InstanceId"], "stopped")
+    assert "/sbin/init" in stopped["StateReason"]["Message"]
 
 
 def test_an_unknown_image_is_refused(ec2: Any) -> None:

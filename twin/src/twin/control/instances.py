@@ -1,42 +1,45 @@
-"""Instances: a container for each record that should run, and a state for each container."""
+"""Instances: a machine for each record that should run, and a state for each machine."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from twin.bodies.deaths import Deaths
-from twin.bodies.podman import PodmanError
+from twin.bodies.machines import POWERED_OFF, REBOOTED, Machine, Machines
 from twin.control.loop import Loop
 from twin.region.ec2 import set_state
 from twin.region.images import ImageCatalog, podman_image
 from twin.region.region import Region
-from twin.settings import DNS_ADDRESS
 
 log = logging.getLogger(__name__)
 
-# What systemd needs to boot and to apply a unit's sandbox in a container; without SYS_ADMIN it silently skips sandboxing.
-CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_BOOT", "SYS_PTRACE", "AUDIT_WRITE", "NET_RAW")
-# Exit status of a container whose systemd asked the kernel to restart: reboot(2), "LINUX_REBOOT_CMD_RESTART" in a PID namespace.
-REBOOTED = 129
-POWERED_OFF = 130
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
+NO_CAPACITY = ("Server.InsufficientInstanceCapacity", "Insufficient capacity to satisfy the instance request")
+POWER_LOST = ("Server.ScheduledStop", "Stopped due to the failure of the underlying hardware")
+SHUT_DOWN_INSIDE = ("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
 
 
 class Instances(Loop):
-    """Moves EC2 instances between states by starting, stopping and removing their containers."""
+    """Moves EC2 instances between states by starting, stopping and removing their machines.
+
+    What a restart of the twin must find again is in the records: the state itself, `booted` (the machine has run, so it has
+    files of its own), `reboot_requested`, `address_to_release`, and an image's `commit_requested`.
+    """
 
     period = 1.0
 
-    def __init__(self, region: Region, catalog: ImageCatalog) -> None:
+    def __init__(self, region: Region, catalog: ImageCatalog, machines: Machines | None = None) -> None:
         super().__init__()
         self.region = region
         self.catalog = catalog
+        self.machines = machines or Machines(region.podman, region.network)
+        self.machines.on_end = self._on_end
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="instance")
         self._busy: set[str] = set()
         self._busy_lock = threading.Lock()
-        self._deaths = Deaths(self._on_death)
         self._dead: set[str] = set()
 
     # The loop
@@ -54,7 +57,6 @@ class Instances(Loop):
             elif instance.state == "shutting-down":
                 self._submit(instance.id, self._remove, instance)
             elif instance.state == "running" and getattr(instance, "reboot_requested", False):
-                instance.reboot_requested = False
                 self._submit(instance.id, self._reboot, instance)
             elif instance.state == "running" and instance.id in self._dead:
                 self._submit(instance.id, self._died, instance)
@@ -62,134 +64,213 @@ class Instances(Loop):
             if image.state == "pending":
                 self._submit(image.id, self._commit, image)
 
-    def _submit(self, key: str, action: Any, record: Any) -> None:
+    def adopt(self) -> None:
+        """Find the machines that a killed twin left. Those that should run are watched again, those that ended meanwhile have
+        died, those without a record go. Records on the way to another state go on from there with the first tick."""
+        found = self.machines.found()
+        with self.region.records():
+            known = {instance.id: instance for instance in self.region.ec2.all_instances()}
+        for name in found.keys() - known.keys():
+            log.warning("%s: a machine without a record is removed", name)
+            self._submit(name, self._remove_unknown, name)
+        for instance in known.values():
+            runs = found.get(instance.id, False)
+            if instance.state in ("running", "pending") and runs:
+                self.machines.adopt(self._machine(instance))
+                self._ready(instance)
+            elif instance.state == "running" and not getattr(instance, "reboot_requested", False):
+                self._dead.add(instance.id)
+            elif instance.state == "terminated" and instance.id in found:
+                self._submit(instance.id, self._remove_unknown, instance.id)
+            elif instance.state == "stopped" and runs:
+                self._submit(instance.id, self._stop_unknown, instance.id)
+
+    def kill_zone(self, zone: str) -> list[str]:
+        """Cut the power of a zone (us-east-1a): every machine there ends at once, mid-instruction. Returns the instances' ids.
+
+        Instances with an EBS root stop when their hardware fails, those not yet running terminate:
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-retirement.html
+        Put the zone in `region.faults.dark` first, or the instances may start there again.
+        """
+        with self.region.records():
+            struck = [
+                instance
+                for instance in self.region.ec2.all_instances()
+                if instance.placement.zone == zone and instance.state not in ("stopped", "terminated")
+            ]
+        self.machines.kill(instance.id for instance in struck)
+        with self.region.records():
+            for instance in struck:
+                if instance.state == "running":
+                    self._halt(instance, *POWER_LOST)
+                elif instance.state == "pending":
+                    self._give_up(instance, *NO_CAPACITY)
+        self.wake()
+        return [instance.id for instance in struck]
+
+    def _submit(self, key: str, action: Callable[[Any], None], record: Any) -> None:
         with self._busy_lock:
             if key in self._busy:
                 return
             self._busy.add(key)
 
         def work() -> None:
+            next_steps: tuple[str, ...] = ("Instances", "AutoScaling", "LoadBalancers")
             try:
                 action(record)
             except Exception:
-                log.exception("%s: %s failed", key, action.__name__.strip("_"))
-            finally:
-                with self._busy_lock:
-                    self._busy.discard(key)
-                self.region.wake("AutoScaling", "LoadBalancers")
+                log.exception("%s: %s failed; the next round tries again", key, action.__name__.strip("_"))
+                next_steps = ()
+            with self._busy_lock:
+                self._busy.discard(key)
+            self.region.wake(*next_steps)
 
         self._pool.submit(work)
 
-    # Bodies
+    # Work on one record, in the pool
 
     def _boot(self, instance: Any) -> None:
-        try:
-            network = self.region.network
+        if self._dark(instance):
             with self.region.records():
-                subnet = self.region.subnet(instance.subnet_id)
-                vpc, cidr, address, public = subnet.vpc_id, subnet.cidr_block, instance.private_ip, instance.public_ip
-                name, image = instance.private_dns_name, podman_image(instance.image_id)
-            if instance.id in self.region.podman.containers():
-                self.region.podman.run("start", instance.id)
-                self._deaths.watch(instance.id, self.region.podman.pid(instance.id))
+                self._give_up(instance, *NO_CAPACITY)
+            return
+        machine = self._machine(instance)
+        try:
+            if getattr(instance, "booted", False):
+                self.machines.start(machine)
             else:
-                namespace = network.attach(instance.id, vpc, subnet.id, cidr, address)
-                capabilities = tuple(f"--cap-add={capability}" for capability in CAPABILITIES)
-                options = (
-                    "--systemd=always",
-                    f"--hostname={name.split('.')[0]}",
-                    f"--dns={DNS_ADDRESS}",
-                    f"--dns-search={name.split('.', 1)[1]}",
-                    *capabilities,
-                )
-                self._deaths.watch(
-                    instance.id, self.region.podman.start(instance.id, image, "/sbin/init", netns=namespace, options=options)
-                )
-            if public:
-                network.publish(public, vpc, address)
-            self.region.names.set(name, address)
-        except (PodmanError, OSError) as error:
+                self.machines.boot(machine)
+        except Exception as error:  # whatever kept the machine from starting, the API has to say so
             log.error("%s did not start: %s", instance.id, error)
             with self.region.records():
-                if instance.state == "pending":
-                    instance.terminate()
-                    set_state(instance, "shutting-down", "Server.InternalError", f"Internal error on launch: {error}")
-            self.region.wake("Instances")
+                self._give_up(instance, "Server.InternalError", f"Internal error on launch: {error}")
             return
+        if self._dark(instance):  # the power went while it booted
+            self.machines.kill([instance.id])
+            with self.region.records():
+                self._give_up(instance, *NO_CAPACITY)
+            return
+        self._ready(instance)
+
+    def _ready(self, instance: Any) -> None:
         with self.region.records():
+            self.region.names.set(instance.private_dns_name, instance.private_ip)
+            instance.booted = True
             if instance.state == "pending":
                 set_state(instance, "running")
 
     def _stop(self, instance: Any) -> None:
-        self._deaths.forget(instance.id)
-        self.region.podman.run("stop", "--time=30", instance.id, check=False)
+        self.machines.stop(instance.id)
         self._release(instance)
-        with self.region.records():
-            if instance.state == "stopping":
-                reason = instance.state_reason
-                set_state(instance, "stopped")
-                instance.state_reason = reason
+        self._settle(instance, "stopping", "stopped")
 
     def _remove(self, instance: Any) -> None:
-        self._deaths.forget(instance.id)
-        # A machine that is shut down gets to stop its services, as on AWS.
-        self.region.podman.run("stop", "--time=30", "--ignore", instance.id, check=False)
-        self.region.podman.remove(instance.id)
+        self.machines.remove(instance.id)
         self._release(instance)
-        self.region.network.detach(instance.id)
         with self.region.records():
             self.region.names.remove(instance.private_dns_name)
-            reason, words = instance.state_reason, instance._reason
-            set_state(instance, "terminated")
-            instance.state_reason, instance._reason = reason, words
-
-    def _release(self, instance: Any) -> None:
-        """Give back the public address, which an instance keeps neither stopped nor terminated."""
-        address = getattr(instance, "address_to_release", None)
-        if address:
-            self.region.network.unpublish(address)
-            self.region.release_address(address)
+        self._settle(instance, "shutting-down", "terminated")
 
     def _reboot(self, instance: Any) -> None:
-        self._deaths.forget(instance.id)
-        self.region.podman.run("restart", "--time=30", instance.id)
-        self._deaths.watch(instance.id, self.region.podman.pid(instance.id))
+        try:
+            self.machines.reboot(instance.id)
+        except Exception as error:
+            log.error("%s did not reboot: %s", instance.id, error)
+            self._dead.add(instance.id)
+        instance.reboot_requested = False  # only now, so that a twin killed meanwhile does it again
 
     def _died(self, instance: Any) -> None:
-        """The container's first process ended without the API having asked for it."""
-        self._dead.discard(instance.id)
-        code = self.region.podman.exit_code(instance.id)
-        if code == REBOOTED:
-            self.region.podman.run("start", instance.id)
-            self._deaths.watch(instance.id, self.region.podman.pid(instance.id))
+        """The machine ended without the API having asked for it."""
+        code = self.machines.exit_code(instance.id)
+        if code == REBOOTED and not self._dark(instance):
+            self.machines.resume(instance.id)
+            self._dead.discard(instance.id)
             return
+        self._dead.discard(instance.id)
         with self.region.records():
             if instance.state != "running":
                 return
             if code == POWERED_OFF and instance.instance_initiated_shutdown_behavior == "terminate":
                 instance.terminate()
-                set_state(instance, "shutting-down", "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+                set_state(instance, "shutting-down", *SHUT_DOWN_INSIDE)
             elif code == POWERED_OFF:
-                set_state(instance, "stopped", "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+                self._halt(instance, *SHUT_DOWN_INSIDE)
             else:
-                log.warning("%s: its container ended with status %d", instance.id, code)
-                set_state(instance, "stopped", "Server.InternalError", f"The container ended with status {code}")
-        self.region.wake("Instances")
+                words = "Its container is gone" if code is None else f"Its container ended with status {code}"
+                log.warning("%s: %s", instance.id, words)
+                self._halt(instance, "Server.InternalError", words)
 
     def _commit(self, image: Any) -> None:
-        source = image.commit_requested
         try:
-            self.region.podman.run("commit", "--quiet", "--change", 'CMD ["/sbin/init"]', source, podman_image(image.id))
-        except PodmanError as error:
+            self.machines.commit(image.commit_requested, podman_image(image.id))
+        except Exception as error:
             log.error("%s: %s", image.id, error)
             with self.region.records():
                 image.state = "failed"
             return
         with self.region.records():
             image.state = "available"
-        self.region.wake("Instances")
 
-    def _on_death(self, name: str) -> None:
+    def _remove_unknown(self, name: str) -> None:
+        self.machines.remove(name)
+
+    def _stop_unknown(self, name: str) -> None:
+        self.machines.stop(name)
+
+    # Records
+
+    def _machine(self, instance: Any) -> Machine:
+        with self.region.records():
+            subnet = self.region.subnet(instance.subnet_id)
+            return Machine(
+                id=instance.id,
+                image=podman_image(instance.image_id),
+                name=instance.private_dns_name,
+                vpc=subnet.vpc_id,
+                subnet=subnet.id,
+                cidr=subnet.cidr_block,
+                address=instance.private_ip,
+                public=instance.public_ip or "",
+            )
+
+    def _dark(self, instance: Any) -> bool:
+        return instance.placement.zone in self.region.faults.dark
+
+    def _give_up(self, instance: Any, code: str, message: str) -> None:
+        """A launch that fails ends in `terminated`; a start that fails leads back to `stopped`, and the files stay.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html
+        """
+        if instance.state != "pending":
+            return
+        if getattr(instance, "booted", False):
+            self._halt(instance, code, message)
+        else:
+            instance.terminate()
+            set_state(instance, "shutting-down", code, message)
+
+    def _halt(self, instance: Any, code: str, message: str) -> None:
+        """Stop an instance for a reason of its own, with all that a stop gives back."""
+        instance.stop()
+        set_state(instance, "stopping", code, message)
+
+    def _settle(self, instance: Any, before: str, after: str) -> None:
+        """Reach the state that `before` was on the way to, unless the API asked for another meanwhile; the reason stays."""
+        with self.region.records():
+            if instance.state == before:
+                reason, words = instance.state_reason, instance._reason
+                set_state(instance, after)
+                instance.state_reason, instance._reason = reason, words
+
+    def _release(self, instance: Any) -> None:
+        """Give back the public address, which an instance keeps neither stopped nor terminated."""
+        address = getattr(instance, "address_to_release", None)
+        if address:
+            self.machines.withdraw(address)
+            self.region.release_address(address)
+            instance.address_to_release = None
+
+    def _on_end(self, name: str) -> None:
         self._dead.add(name)
         self.wake()
 
