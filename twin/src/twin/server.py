@@ -30,7 +30,7 @@ from twin.control.databases import Databases
 from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
-from twin.region import autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups
+from twin.region import autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups, speed
 from twin.region.images import ImageCatalog
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL_PORT, METADATA_ADDRESS, Settings
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 # Answers once the twin serves, whatever else it does.
 READY_PATH = "/_twin/ready"
-EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda)
+EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda, speed)
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
