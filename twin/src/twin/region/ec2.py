@@ -30,6 +30,18 @@ class IncorrectInstanceState(EC2ClientError):
         )
 
 
+class InsufficientInstanceCapacity(EC2ClientError):
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
+
+    def __init__(self, instance_type: str, zone: str, others: list[str]) -> None:
+        super().__init__(
+            "InsufficientInstanceCapacity",
+            f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested ({zone}). "
+            f"Our system will be working on provisioning additional capacity. You can currently get {instance_type} capacity "
+            f"by not specifying an Availability Zone in your request or choosing {', '.join(others) or 'another one'}.",
+        )
+
+
 def install(region: Region) -> None:
     _install_launch(region)
     _install_states(region)
@@ -64,6 +76,12 @@ def _install_launch(region: Region) -> None:
             zone = options.get("placement") or min(defaults, default=None)
             if zone in defaults:
                 options["subnet_id"] = defaults[zone].id
+        subnet_id = options.get("subnet_id") or next((nic["SubnetId"] for nic in nics if nic.get("SubnetId")), None)
+        zone = self.get_subnet(subnet_id).availability_zone if subnet_id else options.get("placement")
+        if zone and region.faults.refuses_launch(zone):
+            zones = sorted(known.name for known in self.describe_availability_zones())
+            others = [other for other in zones if other != zone and not region.faults.refuses_launch(other)]
+            raise InsufficientInstanceCapacity(options.get("instance_type") or "m1.small", zone, others)
         reservation = original(self, image_id, count, user_data, groups, **options)
         for instance in reservation.instances:
             set_state(instance, "pending")
