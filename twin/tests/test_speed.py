@@ -45,7 +45,6 @@ CALLS: list[tuple[str, str, dict[str, str]]] = [
     ("autoscaling", "DescribeAutoScalingGroups", {}),
     ("autoscaling", "DescribeScalingActivities", {"AutoScalingGroupName": "fleet"}),
     ("autoscaling", "DescribeAutoScalingInstances", {}),
-    ("autoscaling", "SetDesiredCapacity", {"AutoScalingGroupName": "none", "DesiredCapacity": "1"}),
     ("elasticloadbalancing", "DescribeTargetGroups", {}),
     ("elasticloadbalancing", "DescribeLoadBalancers", {}),
     ("iam", "ListRoles", {}),
