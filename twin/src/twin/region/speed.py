@@ -53,8 +53,8 @@ def _install_dispatch() -> None:
 class Member:
     """How one member of a structure is found in records of one class and written by one serializer.
 
-    `names` are tried in turn by `look` (None: as attributes); no names: moto finds the value itself. `text` is the name under
-    which a plain string goes straight into the answer.
+    `names` are tried in turn by `look` (None: as attributes); no names: moto finds the value itself. `leaf` is the name under
+    which a plain value goes straight into the answer, after `convert`.
     """
 
     key: str
@@ -62,7 +62,8 @@ class Member:
     names: tuple[str, ...]
     look: Callable[[Any, str, Any], Any] | None
     write: Callable[[Any, Any, Any, Any, str], None]
-    text: str | None
+    leaf: str | None
+    convert: Callable[[Any], Any] = str
 
 
 def _install_actions() -> None:
@@ -108,8 +109,8 @@ def _install_structures() -> None:
                         break
             if found is MISSING or found is None:
                 continue
-            if member.text is not None:
-                wrapper[member.text] = str(found)
+            if member.leaf is not None:
+                wrapper[member.leaf] = member.convert(found)
                 continue
             path.append(member.key)
             member.write(self, wrapper, found, member.shape, member.key)
@@ -117,16 +118,39 @@ def _install_structures() -> None:
         if key:
             self._default_serialize(serialized, wrapper, shape, key)
 
+    @replace(serialize.ResponseSerializer, "_serialize")
+    def walk(self: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
+        self.path.append(key or shape.name)
+        kind: Any = type(self)
+        _method(kind, shape.type_name)(self, serialized, value, shape, key)
+        self.path.pop()
+
+
+@cache
+def _method(serializer: Any, kind: str) -> Any:
+    return getattr(serializer, f"_serialize_type_{kind}", serializer._default_serialize)
+
+
+def _boolean(value: Any) -> str:
+    return "true" if value is True or str(value).lower() == "true" else "false"
+
+
+_LEAVES: dict[Any, Callable[[Any], Any]] = {
+    serialize.BaseXMLSerializer._serialize_type_string: str,
+    serialize.BaseXMLSerializer._serialize_type_integer: int,
+    serialize.BaseXMLSerializer._serialize_type_boolean: _boolean,
+}
+
 
 def _plan(serializer: Any, value: Any, shape: Any) -> list[Member]:
     transformers = serializer._value_picker.response_transformers
-    kind = type(serializer)
+    kind: Any = type(serializer)
     plan = []
     for key, member in shape.members.items():
         member.parent = shape
         context = serialize.AttributePickerContext(obj=value, key=key, shape=member)
         names = tuple(dict.fromkeys(serializer._value_picker.get_possible_keys(context)))
-        if any(path.endswith(key) or key.endswith(path) for path in transformers):
+        if any(key == path.rpartition(".")[2] if "." in path else key.endswith(path) for path in transformers):
             names = ()  # its path may be one whose value moto transforms
         look: Any = get_value
         if not any("." in name for name in names):
@@ -134,14 +158,15 @@ def _plan(serializer: Any, value: Any, shape: Any) -> list[Member]:
                 look = dict.get
             elif not hasattr(value, "__getitem__"):
                 look = None
-        write = getattr(kind, f"_serialize_type_{member.type_name}", kind._default_serialize)
+        write = _method(kind, member.type_name)
+        convert = _LEAVES.get(write)
         straight = (
-            write is serialize.BaseXMLSerializer._serialize_type_string
+            convert is not None
             and kind._default_serialize is serialize.BaseXMLSerializer._default_serialize
             and not {"xmlNamespace", "xmlAttribute"} & member.serialization.keys()
         )
-        text = serializer.get_serialized_name(member, key) if straight else None
-        plan.append(Member(key, member, names, look, write, text))
+        leaf = serializer.get_serialized_name(member, key) if straight else None
+        plan.append(Member(key, member, names, look, write, leaf, convert or str))
     return plan
 
 
