@@ -41,8 +41,8 @@ class AutoScaling(Loop):
 
     def _look(self, group: Any, now: float) -> None:
         current = Round(self.region, group, now)
-        hooks.proceed(current, members.abandon)
         members.observe(current)
+        hooks.proceed(current, members.abandon)
         members.register(current)
         health.judge(current)
         health.age(current)

@@ -89,7 +89,13 @@ class Round:
         """In service, healthy and warm: what the lower bound of a replacement counts."""
         return self.sound(member) and self.warm(member)
 
-    # Launching after failures
+    # Launching
+
+    @property
+    def owed(self) -> list[str]:
+        """Why the next launches take place, where it is not for a change of capacity."""
+        found: list[str] = vars(self.group).setdefault("owed_causes", [])
+        return found
 
     @property
     def may_launch(self) -> bool:

@@ -14,6 +14,7 @@ BY_LOAD_BALANCER = "an ELB system health check failure"
 BY_USER = "a user health-check"
 ENDED = "an EC2 health check indicating it has been terminated or stopped"
 FAILED = "an EC2 instance status check failure"
+LAUNCHED_FOR_UNHEALTHY = "an instance was launched in response to an unhealthy instance needing to be replaced."
 
 
 def judge(current: Round) -> None:
@@ -23,7 +24,7 @@ def judge(current: Round) -> None:
         if member.lifecycle_state != "InService":
             continue
         if checks and member.instance.state in GONE:
-            member.health_status, member.unhealthy_because = "Unhealthy", _why_gone(member.instance)
+            member.health_status, member.unhealthy_because = "Unhealthy", why_gone(member.instance)
         elif (
             checks
             and member.health_status == "Healthy"
@@ -45,7 +46,7 @@ def cause(member: Any) -> str:
     return f"an instance was taken out of service in response to {member.unhealthy_because or BY_USER}."
 
 
-def _why_gone(instance: Any) -> str:
+def why_gone(instance: Any) -> str:
     """A machine that failed by itself failed its status check; one that someone stopped has been stopped."""
     return FAILED if (getattr(instance.state_reason, "code", "") or "").startswith("Server.") else ENDED
 

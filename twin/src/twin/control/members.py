@@ -11,14 +11,14 @@ from typing import Any
 from moto.autoscaling.models import ASG_NAME_TAG
 from moto.core.exceptions import ServiceException
 
-from twin.control import balance, hooks
+from twin.control import balance, health, hooks
 from twin.control.events import instance_event
 from twin.control.group_round import RETRY_SECONDS, Round
 from twin.region.activities import ScalingActivity, record, record_termination
 from twin.region.ec2 import InsufficientInstanceCapacity
 from twin.region.instance_refresh import launch_source
 from twin.region.lifecycle_hooks import LAUNCHING, TERMINATING
-from twin.region.members import PENDING, Member
+from twin.region.members import PENDING, Member, leave
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,10 @@ def observe(current: Round) -> None:
         if member.lifecycle_state in PENDING and state in ("shutting-down", "terminated", "stopping", "stopped"):
             _died_before_service(current, member)
         if state == "terminated":
+            if member.active:
+                member.unhealthy_because = health.why_gone(member.instance)
+                leave(current.group, member, health.cause(member))
+                current.owed.append(health.LAUNCHED_FOR_UNHEALTHY)
             _gone(current, member)
         elif member.lifecycle_state == "Pending" and state == "running" and member.termination_cause is None:
             if not hooks.begin(current, member, LAUNCHING):
@@ -143,9 +147,7 @@ def _died_before_service(current: Round, member: Member) -> None:
             f"Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: {reason}"
         )
         _failed(current, activity, member)
-    if member.termination_cause is None:
-        member.termination_cause = "an instance was taken out of service in response to a launch that failed."
-        record_termination(current.group, member, member.termination_cause)
+    leave(current.group, member, "an instance was taken out of service in response to a launch that failed.")
 
 
 def abandon(current: Round, member: Member, token: str, why: str) -> None:
@@ -156,8 +158,11 @@ def abandon(current: Round, member: Member, token: str, why: str) -> None:
             f"Instance failed to complete user's Lifecycle Action: Lifecycle Action with token {token} was abandoned: {why}"
         )
         _failed(current, activity, member)
-    member.termination_cause = f"an instance was taken out of service in response to its lifecycle action being abandoned: {why}."
-    record_termination(current.group, member, member.termination_cause)
+    leave(
+        current.group,
+        member,
+        f"an instance was taken out of service in response to its lifecycle action being abandoned: {why}.",
+    )
 
 
 # Registration
@@ -231,6 +236,8 @@ def _terminate(current: Round, member: Member) -> None:
     if not member.lifecycle_state.startswith("Terminating"):
         never_served = member.in_service_since is None
         member.lifecycle_state, member.hooked = "Terminating", never_served
+        if never_served and member.activity and member.activity.end_time is None:
+            member.activity.cancel("The instance was terminated before it was in service.")
         deregister(current, member)
     forced = current.deleting
     if member.lifecycle_state == "Terminating":

@@ -18,7 +18,7 @@ from twin.region.groups import maintenance_policy
 from twin.region.members import Member, leave
 
 _LAUNCHED = {
-    "unhealthy": "an instance was launched in response to an unhealthy instance needing to be replaced.",
+    "unhealthy": health.LAUNCHED_FOR_UNHEALTHY,
     "lifetime": "an instance was launched in response to an instance reaching its maximum lifetime.",
     "rebalance": "an instance was launched to balance instances in the group's zones.",
     "refresh": "an instance was launched in response to an instance refresh.",
@@ -151,18 +151,12 @@ def _go(current: Round, old: Member, reason: str) -> bool:
     if current.suspended("Terminate"):
         return False
     leave(current.group, old, said(_left(old)))
-    owed(current).append(_LAUNCHED[reason])
+    current.owed.append(_LAUNCHED[reason])
     return True
 
 
 def ready(current: Round) -> int:
     return sum(1 for member in current.active() if current.ready(member))
-
-
-def owed(current: Round) -> list[str]:
-    """Why the next launches take place, where it is not for a change of capacity."""
-    found: list[str] = vars(current.group).setdefault("owed_causes", [])
-    return found
 
 
 def _left(old: Member) -> str:

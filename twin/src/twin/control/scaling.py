@@ -25,13 +25,13 @@ def scale(current: Round) -> None:
     group = current.group
     if len(current.active()) == goal:
         group.capacity_cause, group.protection_noted = "", False
-        replacement.owed(current).clear()
+        current.owed.clear()
 
 
 def _out(current: Round, have: int, goal: int) -> None:
     if not current.may_launch:
         return
-    owed = replacement.owed(current)
+    owed = current.owed
     difference = said(_DIFFERENCE.format("started", "increasing", have, goal))
     before = getattr(current.group, "capacity_cause", "")
     for _ in range(goal - have):
