@@ -87,6 +87,10 @@ class Local:
             return None
         return pid if b"twin" in words and str(self.state).encode() in words else None
 
+    def was_killed(self) -> bool:
+        """Whether there are records of a region that came to no orderly end: the next start goes on from them."""
+        return (self.state / "records" / "snapshot").exists()
+
     def answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.endpoint_url}/_twin/ready", timeout=5) as response:
@@ -95,11 +99,15 @@ class Local:
             return False
 
     def check_port(self, port: int) -> None:
-        """Raises Failure when another program has the load balancer's port, before anything is built for it."""
+        """Raises Failure when another program has the load balancer's port, before anything is built for it.
+
+        The load balancer of a killed region goes on by itself, and is found again.
+        """
+        if self.pid() or self.was_killed():
+            return
         address = f"127.{self.slot}.1.1"
         try:
-            if not self.pid():
-                socket.create_server((address, port)).close()
+            socket.create_server((address, port)).close()
         except OSError as error:
             hint = f"`ss -ltnp 'sport = :{port}'` shows who listens there; end it, or set http_port in terraform/env/twin.tfvars"
             raise Failure(
@@ -113,14 +121,14 @@ class Local:
             raise Failure(_last_line(done.stderr))
 
     def start(self) -> bool:
-        """Start the region unless it runs; returns whether it had to be started."""
+        """Start the region unless it runs; returns whether it had to be started. One that was killed goes on where it was."""
         if pid := self.pid():
-            # Busy, or still starting: never ended here, since its records would be lost.
+            # Busy, or still starting: never ended here, since an orderly end takes everything down.
             wait_for(f"an answer of the running twin (process {pid}; `make down` ends it)", self.answers, 120)
             return False
         self.state.mkdir(parents=True, exist_ok=True)
         self.end()
-        with self.log.open("w") as log:
+        with self.log.open("a" if self.was_killed() else "w") as log:
             process = subprocess.Popen(
                 self.command("serve"), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=ROOT
             )
@@ -148,7 +156,8 @@ class Local:
         (self.state / "twin.pid").unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove all that the region has outside its folder, and from the folder all but the images' catalog."""
+        """Remove all that the region has outside its folder, whether it runs or was killed, and from the folder all but the
+        images' catalog."""
         self.end()
         if self.store.exists():
             done = subprocess.run(self.command("clear"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)

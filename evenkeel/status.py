@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from evenkeel.steps import Failure
 from evenkeel.target import Target
+
+RECENT_MINUTES = 15
+TROUBLES_SHOWN = 5
 
 
 def fleet(target: Target, group_name: str) -> list[dict[str, str]]:
@@ -39,6 +43,27 @@ def fleet(target: Target, group_name: str) -> list[dict[str, str]]:
     return rows
 
 
+def troubles(target: Target, group_name: str) -> list[str]:
+    """What went wrong lately, newest first: activities of the group that failed, databases that are in no good state."""
+    found = []
+    since = datetime.now(UTC) - timedelta(minutes=RECENT_MINUTES)
+    activities = target.client("autoscaling").describe_scaling_activities(AutoScalingGroupName=group_name)["Activities"]
+    for entry in activities:
+        if entry["StatusCode"] == "Failed" and entry["StartTime"] > since:
+            found.append(
+                f"{entry['StartTime']:%H:%M:%S}  {entry['Description']}: {entry.get('StatusMessage', 'no reason given')}"
+            )
+    for database in target.client("rds").describe_db_instances()["DBInstances"]:
+        if database["DBInstanceStatus"] in (
+            "failed",
+            "storage-full",
+            "incompatible-parameters",
+            "inaccessible-encryption-credentials",
+        ):
+            found.append(f"database {database['DBInstanceIdentifier']} is {database['DBInstanceStatus']}")
+    return found[:TROUBLES_SHOWN]
+
+
 def healthy(rows: list[dict[str, str]]) -> int:
     return sum(row["lifecycle"] == "InService" and row["target"] == "healthy" for row in rows)
 
@@ -66,9 +91,11 @@ def show(target: Target, outputs: dict[str, Any]) -> str:
         lines.append(f"image     {image['ImageId']} {image['Name']} ({of})")
     for database in target.client("rds").describe_db_instances()["DBInstances"]:
         name, state = database["DBInstanceIdentifier"], database["DBInstanceStatus"]
-        lines.append(f"database  {name} {state} in {database.get('AvailabilityZone', '?')}")
+        standby = f", standby in {database['SecondaryAvailabilityZone']}" if database.get("SecondaryAvailabilityZone") else ""
+        lines.append(f"database  {name} {state} in {database.get('AvailabilityZone', '?')}{standby}")
     zones = {row["zone"] for row in rows if row["target"] == "healthy"}
     lines.append(f"service   {outputs['service_url']}: {healthy(rows)} of {len(rows)} healthy, in {len(zones)} zones")
+    lines += [f"trouble   {words}" for words in troubles(target, outputs["autoscaling_group_name"])]
     if target.local:
         lines.append(f"mail      {target.local.mail_url}")
         lines.append(f"api       {target.local.endpoint_url}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -108,8 +110,38 @@ def test_a_wrong_variable_is_explained(platform: Platform) -> None:
 
 
 @pytest.mark.last
-def test_a_killed_twin_and_a_killed_up_are_recovered_from(platform: Platform) -> None:
-    """Every process of the region is killed at once, as a restart of the host does; then `up` and its Terraform halfway."""
+def test_a_killed_twin_goes_on_where_it_was(platform: Platform) -> None:
+    """The service serves without the twin, and `up` finds every body and every record of it again."""
+    wait_until("a healthy fleet", lambda: "3 of 3 healthy, in 3 zones" in evenkeel("status").stdout)
+    before = bodies(platform)
+    assert len(before) >= 4  # three instances and a database
+    pid = platform.local.pid()
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    wait_until("the end of the twin", lambda: platform.local.pid() is None)
+    assert requests.get(f"{platform.url}/healthz", timeout=10).status_code == 200
+    assert bodies(platform) == before
+
+    began = time.monotonic()
+    again = evenkeel("up").stdout
+    assert "0 added, 0 changed, 0 removed" in again
+    assert time.monotonic() - began < 120  # bringing it up anew takes longer
+    assert bodies(platform) == before
+    assert requests.get(f"{platform.url}/healthz", timeout=10).status_code == 200
+    assert "3 of 3 healthy, in 3 zones" in evenkeel("status").stdout
+
+
+def bodies(platform: Platform) -> dict[str, str]:
+    """The first processes of the instances and the databases, by container. Functions' environments come and go."""
+    mark = f"label=twin={platform.local.name}"
+    shown = platform.podman("ps", f"--filter={mark}", "--format={{.Names}} {{.Pid}}").splitlines()
+    found = dict(line.split() for line in shown)
+    return {name: pid for name, pid in found.items() if not re.fullmatch(rf"{platform.local.name}-.*-[0-9a-f]{{10}}", name)}
+
+
+@pytest.mark.last
+def test_a_restarted_host_and_a_killed_up_are_recovered_from(platform: Platform) -> None:
+    """Every process of the region is killed at once, and another boot begins; then `up` and its Terraform halfway."""
     pids = processes(platform.local)
     assert len(pids) > 5
     for pid in pids:
@@ -117,6 +149,9 @@ def test_a_killed_twin_and_a_killed_up_are_recovered_from(platform: Platform) ->
             os.kill(pid, signal.SIGKILL)
     wait_until("the end of its processes", lambda: not processes(platform.local))
     assert evenkeel("status", check=False).returncode == 1
+    records = platform.local.state / "records" / "snapshot"
+    header, _, content = records.read_bytes().partition(b"\n")
+    records.write_bytes(json.dumps(json.loads(header) | {"boot": "another"}).encode() + b"\n" + content)
 
     own = {**os.environ, "EVENKEEL_NAME": NAME, "EVENKEEL_SLOT": str(SLOT)}
     log = platform.local.state / "terraform.log"

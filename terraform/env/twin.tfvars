@@ -15,7 +15,7 @@ fleet = {
 
 database = {
   instance_class        = "db.t4g.micro"
-  multi_az              = false
+  multi_az              = true
   backup_retention_days = 1
 }
 

@@ -147,6 +147,41 @@ def test_a_launch_that_fails_is_recorded_and_tried_again(fleet: Fleet) -> None:
     fleet.settled(4)
 
 
+@pytest.mark.rule(
+    "instance refresh",
+    "A refresh brings every instance to the version asked for, with no less capacity than before at any time.",
+    "https://docs.aws.amazon.com/autoscaling/ec2/userguide/instance-refresh-overview.html",
+)
+def test_a_refresh_replaces_real_instances(fleet: Fleet) -> None:
+    template = fleet.template["LaunchTemplateId"]
+    fleet.autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=3)
+    old = {member["InstanceId"] for member in fleet.settled(3)}
+    version = fleet.ec2.create_launch_template_version(
+        LaunchTemplateId=template, LaunchTemplateData={"ImageId": fleet.image, "InstanceType": "t3.small"}
+    )["LaunchTemplateVersion"]["VersionNumber"]
+    fleet.autoscaling.start_instance_refresh(
+        AutoScalingGroupName=GROUP,
+        DesiredConfiguration={"LaunchTemplate": {"LaunchTemplateId": template, "Version": str(version)}},
+        Preferences={"MinHealthyPercentage": 100, "MaxHealthyPercentage": 200, "InstanceWarmup": 2, "AutoRollback": True},
+    )
+    serving = []
+
+    def ended() -> dict[str, Any] | None:
+        serving.append(sum(1 for member in fleet.members() if member["LifecycleState"] == "InService"))
+        found = fleet.autoscaling.describe_instance_refreshes(AutoScalingGroupName=GROUP)["InstanceRefreshes"][0]
+        return found if "EndTime" in found else None
+
+    refresh = until("the end of the refresh", ended)
+    assert (refresh["Status"], refresh["PercentageComplete"], refresh["InstancesToUpdate"]) == ("Successful", 100, 0)
+    assert min(serving) >= 3
+    members = fleet.settled(3)
+    assert not old & {member["InstanceId"] for member in members}
+    assert {member["LaunchTemplate"]["Version"] for member in members} == {str(version)}
+    group = fleet.group()
+    assert group
+    assert group["LaunchTemplate"]["Version"] == str(version)
+
+
 def test_a_group_with_instances_is_deleted_by_force_alone(fleet: Fleet) -> None:
     with pytest.raises(ClientError, match="ResourceInUse"):
         fleet.autoscaling.delete_auto_scaling_group(AutoScalingGroupName=GROUP)

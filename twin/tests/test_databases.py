@@ -2,147 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psycopg2
 import pytest
 from botocore.exceptions import ClientError
-from moto.moto_api._internal.models import moto_api_backend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from database_api import Api, ask, serving, wait_for
 
-from twin.bodies import netns, postgres, postgres_image
-from twin.bodies.network import Network
+from twin.bodies import postgres, postgres_image
 from twin.bodies.podman import Podman
-from twin.control.databases import Databases
-from twin.region import patch, rds
-from twin.region.region import Region
 from twin.settings import Settings
 
-
-@pytest.fixture
-def region(twin_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Region]:
-    # The extensions change moto's classes; this takes the changes back afterwards.
-    undoable: Any = monkeypatch.setattr
-    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
-    settings = replace(twin_settings, name=f"{twin_settings.name}-databases", state=tmp_path)
-    region = Region(settings, Podman(settings))
-    region.podman.configure()
-    region.network = Network(settings, lambda vpc, namespace: None, lambda vpc: None)
-    clear(region)
-    region.network.open()
-    rds.install(region)
-    loop = Databases(region)
-    region.loops[loop.name] = loop
-    loop.start()
-    moto = DomainDispatcherApplication(create_backend_app)
-
-    def api(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        with region.lock:
-            return list(moto(environ, start_response))
-
-    server = make_server(settings.address, 4566, api, threaded=True)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield region
-    server.shutdown()
-    server.server_close()
-    loop.end()
-    loop.join(timeout=30)
-    clear(region)
-    moto_api_backend.reset()
-
-
-def clear(region: Region) -> None:
-    for name in region.podman.containers():
-        region.podman.remove(name)
-    region.network.close()
-
-
-class Api:
-    """An operator's clients, and a DB subnet group to use."""
-
-    def __init__(self, region: Region) -> None:
-        def client(service: str) -> Any:
-            session = boto3.Session("test", "test", region_name=region.settings.region)
-            make: Any = session.client
-            return make(service, endpoint_url=region.settings.endpoint_url)
-
-        self.region = region
-        self.rds, self.ec2, self.secrets = client("rds"), client("ec2"), client("secretsmanager")
-        vpc = self.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
-        subnets = [
-            self.ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{n}.0/24", AvailabilityZone=f"us-east-1{zone}")["Subnet"][
-                "SubnetId"
-            ]
-            for n, zone in ((1, "b"), (2, "c"))
-        ]
-        self.vpc = vpc
-        self.rds.create_db_subnet_group(DBSubnetGroupName="test", DBSubnetGroupDescription="test", SubnetIds=subnets)
-        self.rds.create_db_parameter_group(DBParameterGroupName="test", DBParameterGroupFamily="postgres17", Description="test")
-
-    def create(self, **options: Any) -> dict[str, Any]:
-        defaults = {
-            "DBInstanceIdentifier": "test",
-            "DBInstanceClass": "db.t4g.micro",
-            "Engine": "postgres",
-            "AllocatedStorage": 20,
-            "DBName": "accounts",
-            "MasterUsername": "accounts",
-            "DBSubnetGroupName": "test",
-            "DBParameterGroupName": "test",
-        }
-        password = {} if "MasterUserPassword" in options else {"ManageMasterUserPassword": True}
-        created: dict[str, Any] = self.rds.create_db_instance(**{**defaults, **password, **options})["DBInstance"]
-        return created
-
-    def describe(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.rds.describe_db_instances(DBInstanceIdentifier="test")["DBInstances"][0]
-        return found
-
-    def wait(self, status: str, seconds: float = 60) -> dict[str, Any]:
-        wait_for(lambda: self.describe()["DBInstanceStatus"] == status, seconds)
-        return self.describe()
-
-    def password(self) -> str:
-        arn = self.describe()["MasterUserSecret"]["SecretArn"]
-        secret = json.loads(self.secrets.get_secret_value(SecretId=arn)["SecretString"])
-        assert secret["username"] == "accounts"
-        return str(secret["password"])
-
-    def connect(self, **options: Any) -> Any:
-        """Connect from inside the VPC, as an instance would."""
-        database = self.region.backend("rds").databases["test"]
-        address = database.interface.private_ip_address
-        settings = {"host": address, "user": "accounts", "dbname": "accounts", "sslmode": "require", "connect_timeout": 5}
-        return netns.inside(self.region.network.namespace(self.vpc), lambda: psycopg2.connect(**{**settings, **options}))
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.1)
+SSL = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html"
+ROLES = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Appendix.PostgreSQL.CommonDBATasks.Roles.rds_superuser.html"
+STATES = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html"
+PARAMETERS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_WorkingWithDBInstanceParamGroups.html"
+SECRETS = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html"
+STOP = "https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StopInstance.html"
+EVENTS = "https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeEvents.html"
+CREATE = "https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html"
 
 
 @pytest.fixture
-def api(region: Region) -> Api:
-    return Api(region)
+def api(twin_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    with serving(twin_settings, tmp_path, monkeypatch) as api:
+        yield api
 
 
-def ask(connection: Any, query: str) -> Any:
-    with connection, connection.cursor() as cursor:
-        cursor.execute(query)
-        return cursor.fetchall() if cursor.description else None
-
-
+@pytest.mark.rule("database", "With rds.force_ssl a connection without TLS is refused.", SSL)
+@pytest.mark.rule("database", "The master user is no superuser, and rdsadmin is RDS's own.", ROLES)
+@pytest.mark.rule("database", "A dynamic parameter is applied without a restart.", PARAMETERS)
+@pytest.mark.rule("database", "A stopped instance keeps its data and can be started again.", STOP)
+@pytest.mark.rule("database", "A rotated managed password replaces the old one, in the secret and in the database.", SECRETS)
 def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     created = api.create()
     assert created["DBInstanceStatus"] == "creating"
@@ -151,9 +46,11 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     assert described["EngineVersion"].startswith("17.")
     assert described["MasterUserSecret"]["SecretArn"].split(":secret:")[1].startswith("rds!db-")
     host = described["Endpoint"]["Address"]
-    database = api.region.backend("rds").databases["test"]
-    assert api.region.names._addresses[host] == database.interface.private_ip_address
+    assert api.region.names._addresses[host] == api.primary().address
     password = api.password()
+
+    with pytest.raises(ClientError, match="InvalidDBInstanceState"):
+        api.rds.start_db_instance(DBInstanceIdentifier="test")
 
     # Only over TLS, only with the secret's password, and never as RDS's own superuser.
     connection = api.connect(password=password)
@@ -172,9 +69,9 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     parameter = {"ParameterName": "log_min_duration_statement", "ParameterValue": "750", "ApplyMethod": "immediate"}
     api.rds.modify_db_parameter_group(DBParameterGroupName="test", Parameters=[parameter])
     wait_for(lambda: ask(api.connect(password=password), "SHOW log_min_duration_statement") == [("750ms",)])
-    api.region.podman.run("kill", database.body_name)
-    time.sleep(0.5)
-    wait_for(lambda: postgres_answers(api, password))
+    api.region.podman.run("kill", api.primary().name)
+    wait_for(lambda: "Recovery of the DB instance is complete." in api.events())
+    wait_for(lambda: api.answers(password))
     assert ask(api.connect(password=password), "SELECT note FROM kept") == [("still here",)]
 
     api.rds.stop_db_instance(DBInstanceIdentifier="test")
@@ -184,10 +81,32 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     api.rds.start_db_instance(DBInstanceIdentifier="test")
     api.wait("available")
     api.rds.modify_db_instance(DBInstanceIdentifier="test", RotateMasterUserPassword=True, ApplyImmediately=True)
-    assert api.password() != password
-    wait_for(lambda: postgres_answers(api, api.password()))
+    wait_for(lambda: api.password() != password)
+    wait_for(lambda: api.answers(api.password()))
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         api.connect(password=password)
+
+    rotated = api.password()
+    api.secrets.rotate_secret(SecretId=described["MasterUserSecret"]["SecretArn"])
+    wait_for(lambda: api.password() != rotated)
+    # It is in the secret only once the database takes it.
+    assert api.answers(api.password())
+    assert not api.answers(rotated)
+    assert api.describe()["MasterUserSecret"]["SecretStatus"] == "active"
+    told = [
+        "DB instance created",
+        "Recovery of the DB instance has started. Recovery time will vary with the amount of data to be recovered.",
+        "DB instance restarted",
+        "Recovery of the DB instance is complete.",
+        "DB instance stopped",
+        "DB instance started",
+        *["Reset master credentials"] * 2,
+    ]
+    assert api.events() == told
+    assert api.events(EventCategories=["notification"]) == told[4:6]
+    assert api.events(EndTime=datetime.now(UTC) - timedelta(minutes=30), Duration=5) == []
+    with pytest.raises(ClientError, match="source identifier without source type"):
+        api.rds.describe_events(SourceIdentifier="test")
 
     api.rds.delete_db_instance(DBInstanceIdentifier="test", SkipFinalSnapshot=True)
     assert api.describe()["DBInstanceStatus"] == "deleting"
@@ -198,13 +117,7 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     assert api.ec2.describe_network_interfaces()["NetworkInterfaces"] == []
 
 
-def postgres_answers(api: Api, password: str) -> bool:
-    try:
-        return bool(ask(api.connect(password=password), "SELECT 1"))
-    except psycopg2.OperationalError:
-        return False
-
-
+@pytest.mark.rule("database", "An instance whose server can't be started is failed, and can be deleted.", STATES)
 def test_a_body_that_does_not_start_is_shown_as_failed(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     parameter = {
         "ParameterName": "shared_preload_libraries",
@@ -230,12 +143,45 @@ def test_a_body_that_does_not_start_is_shown_as_failed(api: Api, caplog: pytest.
         ({"DBName": "no-dash"}, "DBName"),
         ({"AvailabilityZone": "us-east-1f"}, "no subnet in us-east-1f"),
         ({"DBSubnetGroupName": "nowhere"}, "nowhere"),
+        ({"Engine": "mysql", "EngineVersion": "8.0"}, "mysql is not supported by the twin"),
+        ({"Engine": "aurora-postgresql", "DBClusterIdentifier": "x"}, "not supported by the twin"),
+        ({"PubliclyAccessible": True}, "PubliclyAccessible is not supported by the twin"),
+        ({"EnableIAMDatabaseAuthentication": True}, "EnableIAMDatabaseAuthentication is not supported by the twin"),
+        ({"EnableCloudwatchLogsExports": ["postgresql"]}, "EnableCloudwatchLogsExports is not supported by the twin"),
     ],
 )
 def test_what_can_not_become_a_database_is_refused(api: Api, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ClientError, match=words):
         api.create(**options)
     assert api.rds.describe_db_instances()["DBInstances"] == []
+
+
+def test_what_has_no_body_is_refused(api: Api) -> None:
+    """Never a record that nothing stands behind."""
+    calls = (
+        (api.rds.create_db_cluster, {"DBClusterIdentifier": "x", "Engine": "aurora-postgresql", "MasterUsername": "x"}),
+        (api.rds.create_db_instance_read_replica, {"DBInstanceIdentifier": "x", "SourceDBInstanceIdentifier": "test"}),
+        (api.rds.start_activity_stream, {"ResourceArn": "x", "Mode": "sync", "KmsKeyId": "x"}),
+        (api.rds.create_global_cluster, {"GlobalClusterIdentifier": "x"}),
+        (
+            api.rds.create_db_proxy,
+            {"DBProxyName": "x", "EngineFamily": "POSTGRESQL", "RoleArn": "arn:aws:iam::123456789012:role/x", "VpcSubnetIds": []},
+        ),
+        (
+            api.rds.start_export_task,
+            dict.fromkeys(("ExportTaskIdentifier", "SourceArn", "S3BucketName", "IamRoleArn", "KmsKeyId"), "x"),
+        ),
+    )
+    for call, options in calls:
+        with pytest.raises(ClientError, match="not supported by the twin"):
+            call(**options)
+    assert api.rds.describe_db_clusters()["DBClusters"] == []
+    api.create()
+    described = api.wait("available")
+    for change in ({"DBPortNumber": 5433}, {"PubliclyAccessible": True}, {"MonitoringInterval": 60, "MonitoringRoleArn": "x"}):
+        with pytest.raises(ClientError, match="not supported by the twin"):
+            api.rds.modify_db_instance(DBInstanceIdentifier="test", **change)
+    assert api.describe() == described
 
 
 def test_the_records_keep_what_terraform_compares(api: Api) -> None:

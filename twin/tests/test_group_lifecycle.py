@@ -407,6 +407,9 @@ def test_events_of_launch_and_termination(world: World) -> None:
 def test_a_forced_deletion_waits_for_no_hook(world: World) -> None:
     world.group(desired=2)
     _hook(world, TERMINATING)
+    world.auto.enter_standby(AutoScalingGroupName=GROUP, InstanceIds=world.ids()[:1], ShouldDecrementDesiredCapacity=True)
+    world.auto.suspend_processes(AutoScalingGroupName=GROUP)
+    world.run(2)
     with pytest.raises(ClientError, match="ResourceInUse"):
         world.auto.delete_auto_scaling_group(AutoScalingGroupName=GROUP)
     world.auto.delete_auto_scaling_group(AutoScalingGroupName=GROUP, ForceDelete=True)

@@ -516,6 +516,23 @@ def test_a_launch_configuration_will_do(world: World) -> None:
     assert "LaunchTemplate" not in member
 
 
+@pytest.mark.rule(
+    "network",
+    "Without a free address in its subnet a launch is refused with InsufficientFreeAddressesInSubnet.",
+    "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html",
+)
+def test_addresses_come_back(world: World) -> None:
+    world.group(desired=1, zones="a")
+    subnet = world.ec2.create_subnet(VpcId=world.vpc, CidrBlock="10.9.200.0/28", AvailabilityZone="us-east-1b")["Subnet"]
+    run = {"ImageId": world.members()[0].instance.image_id, "SubnetId": subnet["SubnetId"]}
+    made = world.ec2.run_instances(**run, MinCount=11, MaxCount=11)["Instances"]
+    with pytest.raises(ClientError, match="InsufficientFreeAddressesInSubnet"):
+        world.ec2.run_instances(**run, MinCount=1, MaxCount=1)
+    world.ec2.terminate_instances(InstanceIds=[instance["InstanceId"] for instance in made])
+    world.run(2)
+    assert len(world.ec2.run_instances(**run, MinCount=11, MaxCount=11)["Instances"]) == 11
+
+
 def test_one_broken_group_keeps_no_other_from_running(world: World) -> None:
     world.group(desired=1)
     other = {"LaunchTemplateId": world.template, "Version": "1"}

@@ -29,8 +29,16 @@ def until(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
 
 
 @pytest.fixture(scope="module")
-def ec2(client: Callable[[str], Any]) -> Any:
-    return client("ec2")
+def ec2(client: Callable[[str], Any]) -> Iterator[Any]:
+    """A client; meanwhile the default security group, which instances here are in, lets ssh in."""
+    ec2 = client("ec2")
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    filters = [{"Name": "group-name", "Values": ["default"]}, {"Name": "vpc-id", "Values": [vpc]}]
+    group = ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"]
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[ssh])
+    yield ec2
+    ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[ssh])
 
 
 @pytest.fixture(scope="module")

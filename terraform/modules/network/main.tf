@@ -6,10 +6,11 @@ locals {
 }
 
 resource "aws_vpc" "this" {
-  cidr_block           = var.cidr
-  enable_dns_support   = true
-  enable_dns_hostnames = true
-  tags                 = merge(var.tags, { Name = var.name })
+  cidr_block = var.cidr
+  tags       = merge(var.tags, { Name = var.name })
+
+  # DNS hostnames are for public addresses, which no instance here has.
+  enable_dns_support = true
 }
 
 # Without rules, so that nothing works by belonging to it.

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.action == "prepare":
         return prepare(settings)
 
-    from twin.server import Twin  # moto takes seconds to import: only once the arguments are right
+    from twin.server import AddressTaken, Twin  # moto takes seconds to import: only once the arguments are right
 
     twin = Twin(settings)
     if options.action == "clear":
@@ -42,6 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         twin.start()
+    except AddressTaken as error:  # perhaps by this very twin, whose bodies must stay
+        print(f"twin: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"twin: {error}", file=sys.stderr)
         twin.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 # moto reads its settings when it is imported.
@@ -27,11 +29,35 @@ from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control.autoscaling import AutoScaling
 from twin.control.databases import Databases
+from twin.control.experiments import Experiments
+from twin.control.expiry import Expiry
 from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
-from twin.region import autoscaling, awslambda, base, ec2, elbv2, launch_templates, operator, rds, security_groups, speed
+from twin.control.loop import Loop
+from twin.control.networks import Networks
+from twin.region import (
+    absent_networks,
+    autoscaling,
+    awslambda,
+    base,
+    budgets,
+    cloudfront,
+    dynamodb,
+    ec2,
+    elbv2,
+    fis,
+    launch_templates,
+    network_acls,
+    operator,
+    rds,
+    routes,
+    security_groups,
+    speed,
+    vpc_endpoints,
+)
 from twin.region.images import ImageCatalog
+from twin.region.keeper import Keeper
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL_PORT, METADATA_ADDRESS, Settings
 
@@ -39,7 +65,27 @@ log = logging.getLogger(__name__)
 
 # Answers once the twin serves, whatever else it does.
 READY_PATH = "/_twin/ready"
-EXTENSIONS = (ec2, launch_templates, security_groups, autoscaling, elbv2, rds, awslambda, speed)
+EXTENSIONS = (
+    ec2,
+    launch_templates,
+    security_groups,
+    network_acls,
+    routes,
+    absent_networks,
+    vpc_endpoints,
+    autoscaling,
+    elbv2,
+    rds,
+    awslambda,
+    budgets,
+    cloudfront,
+    dynamodb,
+    fis,
+    speed,
+)
+
+# A request waits this long for the region to be ready.
+_READY_SECONDS = 120.0
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -65,58 +111,93 @@ class Twin:
         self._servers: list[Any] = []
         self._vpc_servers: dict[str, list[Any]] = {}
         self._stop = threading.Event()
-        moto = DomainDispatcherApplication(create_backend_app)
+        self._ready = threading.Event()
+        self.keeper = Keeper(self.region, settings.state / "records")
+        self._moto: WsgiApp = DomainDispatcherApplication(create_backend_app)
 
-        def api(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-            if environ.get("PATH_INFO") == READY_PATH:
-                start_response("200 OK", [("Content-Type", "text/plain")])
-                return [self.settings.name.encode()]
-            for route in (*self.region.gates, *self.region.routes):
-                app = route(environ)
-                if app is not None:
-                    answer: Iterable[bytes] = app(environ, start_response)
-                    return answer
-            with self.region.lock:
-                return list(moto(environ, start_response))
+    def api(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """The region's API as a WSGI application."""
+        # From inside a VPC, the API can be reached before all bodies of a killed twin are found.
+        self._ready.wait(_READY_SECONDS)
+        if environ.get("PATH_INFO") == READY_PATH:
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [self.settings.name.encode()]
+        body = _read(environ)
+        refuse = _first(self.region.gates, environ)
+        if refuse is not None:
+            answer: Iterable[bytes] = refuse(environ, start_response)
+            return answer
+        route = _first(self.region.routes, environ)
+        lock = self.region.lock if route is None else nullcontext()
+        return self.keeper.carry_out(route or self._moto, environ, start_response, body, lock)
 
-        self.api: WsgiApp = api
+    def _repeat(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Carry out a request that was let in before."""
+        app = _first(self.region.routes, environ) or self._moto
+        return list(app(environ, start_response))
 
     def start(self) -> None:
-        """Bring everything up; raises OSError with a message a person can act on when an address is taken."""
+        """Bring everything up; raises OSError with a message a person can act on: AddressTaken before anything is touched.
+
+        A twin that was killed is gone on with: its records are restored, its bodies found. Otherwise the region is empty but
+        for its images.
+        """
+        for port in (API_PORT, MAIL_PORT):
+            _check(self.settings.address, port)
         self.settings.state.mkdir(parents=True, exist_ok=True)
         self.podman.configure()
-        self.clear()  # what a killed twin left behind
-        self.network.open()
         for extension in EXTENSIONS:
             extension.install(self.region)
         catalog = ImageCatalog(self.region, self.settings.state / "images.json")
-        with self.region.records():
-            base.register(self.region)
-            catalog.load()
-            operator.create(self.region)
         self.mail = MailSink(self.settings.state / "mail")
-        self._serve(self.settings.address, API_PORT, self.api)
-        self._serve(self.settings.address, MAIL_PORT, self.mail)
-        loops = (
+        loops: tuple[Loop, ...] = (
+            Networks(self.region),
             Instances(self.region, catalog),
             AutoScaling(self.region),
             LoadBalancers(self.region),
             Databases(self.region),
             Functions(self.region),
+            Experiments(self.region),
+            Expiry(self.region),
         )
+        self.region.loops = {loop.name: loop for loop in loops}
+        resumed = self.keeper.restore()
+        if not resumed:
+            self.clear()
+        self.network.open()
+        if resumed:
+            self.podman.settle()
+            self.keeper.repeat(self._repeat)
+            with self.region.records():
+                vpcs = set(self.region.ec2.vpcs)
+            self.network.adopt(vpcs)
+        with self.region.records():
+            if not resumed:
+                base.register(self.region)
+                operator.create(self.region)
+            catalog.load()
+        self._serve(self.settings.address, MAIL_PORT, self.mail)
+        if resumed:
+            for loop in loops:
+                loop.adopt()
+        self.keeper.start()
+        self._ready.set()
+        self._serve(self.settings.address, API_PORT, self.api)
         for loop in loops:
-            self.region.loops[loop.name] = loop
             loop.start()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then take everything down."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        self._stop.wait()
+        # In turns: a signal that the kernel hands to another thread does not end this thread's wait.
+        while not self._stop.wait(1):
+            pass
         self.stop()
 
     def stop(self) -> None:
         """End the loops, the servers, and every body."""
+        self.keeper.end()
         for loop in self.region.loops.values():
             loop.end()
         for loop in self.region.loops.values():
@@ -127,8 +208,9 @@ class Twin:
         self.clear()
 
     def clear(self) -> None:
-        """Remove every body, network and process of this twin, whoever started it. What the API must find again stays:
-        the images, and their catalog."""
+        """Remove every body, network and process of this twin, whoever started it, and its records. What the API must find
+        again stays: the images, and their catalog."""
+        self.keeper.remove()
         haproxy.kill_left_behind(self.settings)
         for name in self.podman.containers():
             self.podman.remove(name)
@@ -143,7 +225,7 @@ class Twin:
         """Open in a VPC the services that AWS offers there at link-local addresses."""
         apps: dict[str, WsgiApp] = {
             METADATA_ADDRESS: Metadata(self.region, vpc_id),
-            API_ADDRESS: self.api,
+            API_ADDRESS: lambda environ, start_response: self.api({**environ, vpc_endpoints.VPC_KEY: vpc_id}, start_response),
             MAIL_ADDRESS: self.mail,
         }
 
@@ -158,18 +240,48 @@ class Twin:
 
     def _close_vpc(self, vpc_id: str) -> None:
         _shut(self._vpc_servers.pop(vpc_id, []))
+        self.region.kept.get("metadata", {}).pop(vpc_id, None)
+
+
+def _read(environ: dict[str, Any]) -> bytes:
+    """Take in the request's body, however it is sent, and leave it to be read again: nobody waits for a slow client with the
+    lock held."""
+    source = environ["wsgi.input"]
+    if environ.pop("wsgi.input_terminated", False):
+        body: bytes = source.read()
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+    else:
+        body = source.read(int(environ.get("CONTENT_LENGTH") or 0))
+    if body:
+        environ["CONTENT_LENGTH"] = str(len(body))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def _first(routes: list[Callable[[dict[str, Any]], Any | None]], environ: dict[str, Any]) -> Any | None:
+    """The application of the first that takes the request."""
+    return next((app for route in routes if (app := route(environ)) is not None), None)
+
+
+class AddressTaken(OSError):
+    """Another process listens where the twin should."""
+
+
+def _check(address: str, port: int) -> None:
+    """Raises AddressTaken with words for the person who must free the port."""
+    try:
+        socket.create_server((address, port)).close()
+    except OSError as error:
+        raise AddressTaken(
+            f"{address}:{port}: {os.strerror(error.errno or 0)}. `ss -ltnp` shows who listens there; end it, or use another slot"
+        ) from None
 
 
 def _web(address: str, port: int, app: WsgiApp) -> Any:
-    """A threaded HTTP server that listens already; raises OSError with words for the person who must free the port."""
-    try:
-        # Bound here, since werkzeug ends the process when it can't bind.
-        with socket.create_server((address, port), backlog=128) as bound:
-            return make_server(address, port, app, threaded=True, request_handler=QuietHandler, fd=bound.fileno())
-    except OSError as error:
-        raise OSError(
-            f"{address}:{port}: {os.strerror(error.errno or 0)}. `ss -ltnp` shows who listens there; end it, or use another slot"
-        ) from None
+    """A threaded HTTP server that listens already."""
+    # Bound here, since werkzeug ends the process when it can't bind.
+    with socket.create_server((address, port), backlog=128) as bound:
+        return make_server(address, port, app, threaded=True, request_handler=QuietHandler, fd=bound.fileno())
 
 
 def _serving(server: Any) -> Any:

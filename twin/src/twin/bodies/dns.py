@@ -34,6 +34,11 @@ class Names(BaseResolver):  # type: ignore[misc]  # dnslib has no types
         with self._lock:
             self._addresses.pop(name.rstrip(".").lower(), None)
 
+    def addresses(self) -> dict[str, str]:
+        """All of the region's names."""
+        with self._lock:
+            return dict(self._addresses)
+
     def resolve(self, request: DNSRecord, handler: DNSHandler) -> DNSRecord:
         name = str(request.q.qname).rstrip(".").lower()
         with self._lock:

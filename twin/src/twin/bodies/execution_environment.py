@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin.bodies import debian, lambda_runtime
+from twin.bodies import debian, lambda_runtime, netns
 from twin.bodies.runtime_api import ADDRESS, PORT, Event, Notice
-from twin.settings import API_ADDRESS, DNS_ADDRESS
+from twin.settings import API_ADDRESS, DNS_ADDRESS, Settings
 
 if TYPE_CHECKING:
     from twin.bodies.function import Functions
@@ -86,13 +86,29 @@ class ExecutionEnvironment:
         self.address = address
         self.name = f"{functions.podman.settings.name}-{function.name[:30]}-{secrets.token_hex(5)}"
         self.interface = f"lambda-{secrets.token_hex(5)}"
-        self.folder = functions.podman.settings.state / "volumes" / "environments" / self.name
+        self.folder = self.folder_of(functions.podman.settings, self.name)
         self.channel = functions.api.open(address)
         self.stream = f"{datetime.now(UTC):%Y/%m/%d}/[{function.version}]{secrets.token_hex(16)}"
         self.busy = True
         self.created = self.used = time.monotonic()
         self._pid = 0
         self._read = 0
+
+    @staticmethod
+    def folder_of(settings: Settings, name: str) -> Path:
+        return settings.state / "volumes" / "environments" / name
+
+    @classmethod
+    def left_behind(cls, settings: Settings) -> list[str]:
+        """Names of the environments whose folders are there, whichever process made them."""
+        folder = cls.folder_of(settings, "")
+        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+    @staticmethod
+    def interfaces_left_behind(settings: Settings) -> list[str]:
+        """The environments' interfaces that are there, by their namespaces' names, whichever process made them."""
+        prefix = f"{settings.name}."
+        return [name.removeprefix(prefix) for name in netns.listing() if name.startswith(f"{prefix}lambda-")]
 
     def invoke(self, payload: bytes, request_id: str) -> tuple[Outcome, bool]:
         """The outcome, and whether the environment can take another invocation."""

@@ -135,6 +135,14 @@ class Functions:
             if folder.suffix != ".new" and folder not in wanted:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def clear(self) -> None:
+        """Remove the environments of a twin that was killed."""
+        for name in ExecutionEnvironment.left_behind(self.podman.settings):
+            self.podman.remove(name)
+            shutil.rmtree(ExecutionEnvironment.folder_of(self.podman.settings, name), ignore_errors=True)
+        for interface in ExecutionEnvironment.interfaces_left_behind(self.podman.settings):
+            self.network.detach(interface)
+
     def close(self) -> None:
         with self._lock:
             found = list(self._environments)

@@ -61,7 +61,9 @@ class MailSink:
 
     def __init__(self, folder: Path) -> None:
         self.mailbox = Mailbox(folder)
-        self._fault = Fault()
+        # Faults hold until they are lifted, by whichever process.
+        self._ordered = folder / "fault.json"
+        self._fault = Fault(**json.loads(self._ordered.read_text())) if self._ordered.exists() else Fault()
         self._changed = threading.Condition()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -112,6 +114,9 @@ class MailSink:
             return _error(400, f"{error}; send JSON such as {json.dumps(asdict(Fault('fail', 429)))}")
         with self._changed:
             self._fault = fault
+            new = self._ordered.with_suffix(".new")
+            new.write_text(json.dumps(asdict(fault)))
+            new.replace(self._ordered)
             self._changed.notify_all()
         return _json(asdict(fault))
 

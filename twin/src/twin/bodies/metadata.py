@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import threading
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -31,9 +30,11 @@ class Metadata:
     def __init__(self, region: Region, vpc_id: str) -> None:
         self.region = region
         self.vpc_id = vpc_id
-        self._lock = threading.Lock()
-        self._tokens: dict[str, tuple[str, float]] = {}
-        self._credentials: dict[str, tuple[float, dict[str, str]]] = {}
+        # Kept with the region's records: instances go on with their tokens and credentials when the twin was killed.
+        with region.records():
+            kept = region.kept.setdefault("metadata", {}).setdefault(vpc_id, {"tokens": {}, "credentials": {}})
+        self._tokens: dict[str, tuple[str, float]] = kept["tokens"]
+        self._credentials: dict[str, tuple[float, dict[str, str]]] = kept["credentials"]
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         return self._answer(Request(environ))(environ, start_response)
@@ -70,13 +71,15 @@ class Metadata:
             return Response("", 400 if seconds < 1 or seconds > MAX_TOKEN_SECONDS else 403)
         token = secrets.token_urlsafe(40)
         now = time.monotonic()
-        with self._lock:
-            self._tokens = {key: value for key, value in self._tokens.items() if value[1] > now}
+        with self.region.records():
+            for old in [key for key, (_, until) in self._tokens.items() if until <= now]:
+                del self._tokens[old]
             self._tokens[token] = (address, now + seconds)
+        self.region.changed()
         return Response(token, mimetype="text/plain", headers={"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": str(seconds)})
 
     def _valid(self, token: str, address: str) -> bool:
-        with self._lock:
+        with self.region.records():
             owner, until = self._tokens.get(token, ("", 0.0))
         return owner == address and until > time.monotonic()
 
@@ -144,7 +147,7 @@ class Metadata:
 
     def _role_credentials(self, instance_id: str, role_arn: str) -> str:
         now = time.time()
-        with self._lock:
+        with self.region.records():
             until, found = self._credentials.get(instance_id, (0.0, {}))
         if until - now < RENEW_SECONDS:
             key, secret, token = self.region.assume_role(role_arn, instance_id, CREDENTIAL_SECONDS)
@@ -158,8 +161,9 @@ class Metadata:
                 "Token": token,
                 "Expiration": _stamp(until),
             }
-            with self._lock:
+            with self.region.records():
                 self._credentials[instance_id] = (until, found)
+            self.region.commit()  # an instance uses them for hours: they must not be forgotten
         return json.dumps(found, indent=2)
 
     @staticmethod

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -62,6 +63,27 @@ def nft(ruleset: str, netns: str | None = None) -> None:
     """Apply an nftables ruleset in one transaction."""
     where = ["ip", "netns", "exec", netns] if netns else []
     _run([*where, "nft", "-f", "-"], ruleset)
+
+
+def ip_json(query: str, netns: str | None = None) -> list[dict[str, Any]] | None:
+    """iproute2's answer to a query; None when what it asks for is not there."""
+    where = ["-netns", netns] if netns else []
+    done = subprocess.run(["ip", "-json", *where, *query.split()], capture_output=True, text=True)
+    found: list[dict[str, Any]] = json.loads(done.stdout or "[]") if not done.returncode else []
+    return None if done.returncode else [entry for entry in found if entry]
+
+
+def nft_json(query: str, netns: str | None = None) -> list[dict[str, Any]] | None:
+    """nftables' objects that `query` lists; None when what it asks for is not there."""
+    where = ["ip", "netns", "exec", netns] if netns else []
+    done = subprocess.run([*where, "nft", "-j", *query.split()], capture_output=True, text=True)
+    found: list[dict[str, Any]] = json.loads(done.stdout)["nftables"] if not done.returncode else []
+    return None if done.returncode else found
+
+
+def elements(objects: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The elements of the map that `nft_json` listed."""
+    return [(key, value) for entry in objects if "map" in entry for key, value in entry["map"].get("elem", [])]
 
 
 def listing() -> list[str]:

@@ -14,6 +14,9 @@ from twin.settings import Settings
 
 LABEL = "twin"
 _REMOVALS = 5  # tries
+_SETTLE_SECONDS = 120.0
+# Tells whose podman commands are at work, in their environment.
+_MARK = "TWIN_NAME"
 
 # cgroupfs and file events need no systemd on the host; the ulimits are ones that a host without CAP_SYS_RESOURCE grants.
 CONTAINERS_CONF = """\
@@ -76,7 +79,7 @@ class Podman:
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, _MARK: self.settings.name},
         )
         if check and done.returncode:
             words = (done.stderr or done.stdout).strip().splitlines()
@@ -120,6 +123,13 @@ class Podman:
             if not _CACHE.with_name("storage").exists():
                 shutil.rmtree(_CACHE, ignore_errors=True)
 
+    def settle(self) -> None:
+        """Wait for the end of podman commands that a killed twin of this name left at work."""
+        until = time.monotonic() + _SETTLE_SECONDS
+        mark = f"{_MARK}={self.settings.name}".encode()
+        while any(_is_command(process, mark) for process in Path("/proc").glob("[0-9]*")) and time.monotonic() < until:
+            time.sleep(0.1)
+
     def image_exists(self, image: str) -> bool:
         return bool(self.run("images", "--quiet", "--filter", f"reference={image}"))
 
@@ -128,3 +138,13 @@ class Podman:
         ids = self.run("images", "--quiet", "--no-trunc", f"--filter=label={label}").split()
         found: list[dict[str, Any]] = json.loads(self.run("image", "inspect", *dict.fromkeys(ids))) if ids else []
         return found
+
+
+def _is_command(process: Path, mark: bytes) -> bool:
+    """Whether a process of /proc is podman itself with `mark` in its environment."""
+    try:
+        return (process / "cmdline").read_bytes().startswith(b"podman\0") and mark in (process / "environ").read_bytes().split(
+            b"\0"
+        )
+    except OSError:
+        return False

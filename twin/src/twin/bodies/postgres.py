@@ -7,13 +7,8 @@ https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_PostgreSQL.html
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import logging
 import os
 import re
-import secrets
 import shutil
 import socket
 import struct
@@ -24,37 +19,51 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twin.bodies import netns as namespaces
-from twin.bodies.certificates import self_signed
 from twin.bodies.podman import Podman, PodmanError
-from twin.bodies.postgres_image import DATA, IMAGE, PROGRAMS, UID
+from twin.bodies.postgres_config import configure
+from twin.bodies.postgres_image import BACKUPS, DATA, IMAGE, PROGRAMS, SETTINGS, TLS, UID
+from twin.bodies.postgres_sql import REPLICATOR, SUPERUSER, run, scram_verifier
 
-log = logging.getLogger(__name__)
-
-SUPERUSER = "rdsadmin"
 # What rds_superuser may do and hand on; the rest of PostgreSQL's superuser RDS keeps for itself.
 GRANTS = "pg_monitor, pg_signal_backend, pg_checkpoint, pg_create_subscription, pg_read_all_data, pg_write_all_data"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-# Settings that are RDS's own business, whatever a parameter group says.
-RESERVED = re.compile(r"listen_addresses|port|ssl|ssl_.*_file|.*_directory|.*_directories|hba_file|ident_file|external_pid_file")
 CANNOT_CONNECT_NOW = b"57P03"
-TLS = "/var/lib/postgresql/tls"
-SETTINGS = "/var/lib/postgresql/settings"
-SOCKETS = "/tmp"  # noqa: S108 (the container's own)
+
+
+@dataclass(frozen=True)
+class Replication:
+    """A server's part in a pair. `password` is the replication user's.
+
+    `name` is what a standby calls itself at its primary; `upstream` is the address of a standby's primary; `confirmed_by`
+    is the name of the standby that must have a commit on its disk before a primary acknowledges it.
+    """
+
+    password: str = field(repr=False)
+    name: str = ""
+    upstream: str | None = None
+    confirmed_by: str | None = None
 
 
 @dataclass(frozen=True)
 class Server:
-    """What a server is to be. `volume` keeps its data, certificate and settings, and outlives its container."""
+    """What a server is to be. `volume` keeps its data, certificate and settings, and outlives its container.
+
+    A `password` of None leaves the master user's as it is. `backups` is a folder that finished write-ahead log is put
+    into (`wal/`) while `archiving`, and copies of the data on request.
+    """
 
     name: str
     volume: Path
     username: str
-    password: str = field(repr=False)
+    password: str | None = field(repr=False)
     database: str | None = None
     port: int = 5432
     host: str = "localhost"
     listen: str = "*"
     parameters: Mapping[str, str] = field(default_factory=dict)
+    replication: Replication | None = None
+    backups: Path | None = None
+    archiving: bool = False
 
     def __post_init__(self) -> None:
         for name in (self.username, self.database):
@@ -70,11 +79,7 @@ def start(podman: Podman, server: Server, netns: Path | None = None) -> int:
     """
     if not (server.volume / "data").exists():
         _create(podman, server)
-    _configure(server)
-    volumes = [
-        f"--volume={server.volume / folder}:{path}:{mode}"
-        for folder, path, mode in (("data", DATA, "rw"), ("tls", TLS, "ro"), ("settings", SETTINGS, "ro"))
-    ]
+    configure(server)
     options = (
         "--read-only",
         "--cap-drop=all",
@@ -85,18 +90,48 @@ def start(podman: Podman, server: Server, netns: Path | None = None) -> int:
     )
     namespace = netns or Path("/proc/self/ns/net")
     command = (f"{PROGRAMS}/postgres", "-D", DATA, "-c", f"config_file={SETTINGS}/postgresql.conf")
-    return podman.start(server.name, IMAGE, *command, netns=namespace, options=(*options, *volumes))
+    return podman.start(server.name, IMAGE, *command, netns=namespace, options=(*options, *mounts(server)))
+
+
+def mounts(server: Server, data: str = "data") -> list[str]:
+    """podman's options that give a container the server's folders; the folder named `data` as the data folder."""
+    folders = [(data, DATA, "rw"), ("tls", TLS, "ro"), ("settings", SETTINGS, "ro")]
+    volumes = [f"--volume={server.volume / folder}:{path}:{mode}" for folder, path, mode in folders]
+    if server.backups:
+        for folder in ("wal", "base"):
+            own(server.backups / folder)
+        volumes.append(f"--volume={server.backups}:{BACKUPS}:rw")
+    return volumes
+
+
+def own(folder: Path) -> Path:
+    """Make a folder that belongs to the server."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chown(folder, UID, UID)
+    folder.chmod(0o700)
+    return folder
 
 
 def reload(podman: Podman, server: Server) -> None:
     """Let the running server take over changed parameters; those that need a restart wait for the next one."""
-    _configure(server)
+    configure(server)
     podman.run("kill", "--signal=HUP", server.name)
 
 
 def set_password(podman: Podman, server: Server) -> None:
-    """Give the master user of the running server the password of `server`."""
-    _psql(podman, server, f"ALTER ROLE \"{server.username}\" PASSWORD '{scram_verifier(server.password)}'")
+    """Give the master user of the running server the password of `server`; the server learns no more than its SCRAM form."""
+    _alter(podman, server, server.username, server.password)
+
+
+def set_replication_password(podman: Podman, server: Server) -> None:
+    """Give the replication user of the running server its password, as after a restore from another server's copy."""
+    _alter(podman, server, REPLICATOR, server.replication.password if server.replication else None)
+
+
+def _alter(podman: Podman, server: Server, role: str, password: str | None) -> None:
+    if password is None:
+        raise ValueError(f"{server.name}: no password for {role}")
+    run(podman.pid(server.name), server.port, f"ALTER ROLE \"{role}\" PASSWORD '{scram_verifier(password)}'")
 
 
 def ready(server: Server, netns: Path | None = None, address: str = "127.0.0.1") -> bool:
@@ -119,18 +154,20 @@ def ready(server: Server, netns: Path | None = None, address: str = "127.0.0.1")
 def wait_ready(podman: Podman, server: Server, netns: Path | None = None, seconds: float = 60) -> None:
     """Return once the server accepts connections; raises PodmanError when it ended or took too long."""
     deadline = time.monotonic() + seconds
+    looks = 0
     while not ready(server, netns):
-        if not podman.pid(server.name):
-            raise PodmanError(f"{server.name}: PostgreSQL ended: {last_words(podman, server)}")
+        looks += 1
+        if looks % 10 == 0 and not podman.pid(server.name):
+            raise PodmanError(f"{server.name}: PostgreSQL ended: {last_words(podman, server.name)}")
         if time.monotonic() > deadline:
             raise PodmanError(f"{server.name}: PostgreSQL accepts no connection after {seconds:g} s")
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
-def last_words(podman: Podman, server: Server) -> str:
-    """The last error in the server's log."""
+def last_words(podman: Podman, name: str) -> str:
+    """The last error in the log of a server's container."""
     done = subprocess.run(
-        podman.command("logs", "--tail=50", server.name),
+        podman.command("logs", "--tail=50", name),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -142,29 +179,21 @@ def last_words(podman: Podman, server: Server) -> str:
     return (errors or lines or ["no reason given"])[-1]
 
 
-def scram_verifier(password: str, salt: bytes | None = None, rounds: int = 4096) -> str:
-    """What PostgreSQL stores for a password (RFC 5803), so that the password itself never reaches a log of the server."""
-    salt = salt or secrets.token_bytes(16)
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
-    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server = hmac.digest(salted, b"Server Key", "sha256")
-    encoded = [base64.b64encode(value).decode() for value in (salt, stored, server)]
-    return f"SCRAM-SHA-256${rounds}:{encoded[0]}${encoded[1]}:{encoded[2]}"
-
-
 def _create(podman: Podman, server: Server) -> None:
     """Make the data folder, roles and database, before any connection is possible; all of it or nothing."""
+    if server.password is None:
+        raise ValueError(f"{server.name}: a new database needs a password for {server.username}")
     new = server.volume / "data.new"
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    os.chown(new, UID, UID)
-    new.chmod(0o700)
+    own(new)
     statements = [
         "CREATE ROLE rds_superuser NOLOGIN",
         f"GRANT {GRANTS} TO rds_superuser WITH ADMIN OPTION",
         f'CREATE ROLE "{server.username}" LOGIN CREATEDB CREATEROLE IN ROLE rds_superuser '
         f"PASSWORD '{scram_verifier(server.password)}'",
     ]
+    if server.replication:
+        statements.append(f"CREATE ROLE {REPLICATOR} LOGIN REPLICATION PASSWORD '{scram_verifier(server.replication.password)}'")
     if server.database and server.database != "postgres":
         statements.append(f'CREATE DATABASE "{server.database}" OWNER "{server.username}"')
     script = (
@@ -174,72 +203,7 @@ def _create(podman: Podman, server: Server) -> None:
         f"{PROGRAMS}/postgres --single -D {DATA} -c exit_on_error=on postgres >&2; "
         f"{PROGRAMS}/postgres --describe-config | cut -f1"
     )
-    run = ("run", "--rm", "--interactive", "--network=none", "--cap-drop=all", f"--volume={new}:{DATA}")
-    known = podman.run(*run, IMAGE, "sh", "-c", script, stdin=";\n".join(statements) + ";\n")
+    options = ("run", "--rm", "--interactive", "--network=none", "--cap-drop=all", f"--volume={new}:{DATA}")
+    known = podman.run(*options, IMAGE, "sh", "-c", script, stdin=";\n".join(statements) + ";\n")
     (server.volume / "known-settings").write_text(known)
     new.rename(server.volume / "data")
-
-
-def _configure(server: Server) -> None:
-    """Write settings, access rules and, once, the certificate."""
-    tls, folder = server.volume / "tls", server.volume / "settings"
-    if not tls.exists():
-        certificate, key = self_signed(server.host)
-        _write(tls.with_suffix(".new"), {"server.crt": certificate, "server.key": key})
-        tls.with_suffix(".new").rename(tls)
-    known = set((server.volume / "known-settings").read_text().split())
-    chosen = {}
-    for name, value in server.parameters.items():
-        # A name with a dot is an extension's, or RDS's own: PostgreSQL keeps it, and shows it as RDS does.
-        if (name in known or "." in name) and not RESERVED.fullmatch(name) and "{" not in value:
-            chosen[name] = value
-        elif name not in known and "." not in name:
-            log.warning("%s: PostgreSQL has no setting %s; it is left out", server.name, name)
-    force_tls = server.parameters.get("rds.force_ssl", "1") not in ("0", "off", "false")
-    settings = {
-        "password_encryption": "scram-sha-256",
-        "log_line_prefix": "%t:%r:%u@%d:[%p]:",
-        "timezone": "UTC",
-        "rds.force_ssl": "1",
-        **chosen,
-        "listen_addresses": server.listen,
-        "port": str(server.port),
-        "ssl": "on",
-        "ssl_cert_file": f"{TLS}/server.crt",
-        "ssl_key_file": f"{TLS}/server.key",
-        "hba_file": f"{SETTINGS}/pg_hba.conf",
-        "ident_file": f"{SETTINGS}/pg_ident.conf",
-        "unix_socket_directories": SOCKETS,
-    }
-    lines = [f"{name} = '" + value.replace("\\", "\\\\").replace("'", "''") + "'" for name, value in settings.items()]
-    kind = "hostssl" if force_tls else "host"
-    rules = [
-        f"local all {SUPERUSER} peer map=container",
-        f"host all {SUPERUSER} all reject",
-        f"{kind} all all all scram-sha-256",
-    ]
-    files = {"postgresql.conf": lines, "pg_hba.conf": rules, "pg_ident.conf": [f"container postgres {SUPERUSER}"]}
-    _write(folder, {name: ("\n".join(content) + "\n").encode() for name, content in files.items()})
-
-
-def _write(folder: Path, files: dict[str, bytes]) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.chown(folder, UID, UID)
-    for name, content in files.items():
-        new = folder / f"{name}.new"
-        new.touch(mode=0o600)
-        new.write_bytes(content)
-        os.chown(new, UID, UID)
-        new.replace(folder / name)
-
-
-def _psql(podman: Podman, server: Server, statement: str) -> None:
-    command = (
-        "psql",
-        "--no-psqlrc",
-        "--quiet",
-        f"--username={SUPERUSER}",
-        f"--port={server.port}",
-        f"--host={SOCKETS}",
-    )
-    podman.run("exec", "--interactive", server.name, *command, "--set=ON_ERROR_STOP=1", "postgres", stdin=statement)

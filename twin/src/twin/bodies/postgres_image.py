@@ -14,7 +14,12 @@ VERSION_LABEL = "twin.postgres.version"
 # A number of our own, so that the owner of the data does not depend on what else an installation creates.
 UID = 5432
 PROGRAMS = f"/usr/lib/postgresql/{MAJOR}/bin"
+# Folders inside a container.
 DATA = "/var/lib/postgresql/data"
+TLS = "/var/lib/postgresql/tls"
+SETTINGS = "/var/lib/postgresql/settings"
+BACKUPS = "/var/lib/postgresql/backups"
+SOCKETS = "/tmp"  # noqa: S108 (the container's own)
 # The last line of its output is the version, as in 17.6.
 RECIPE = f"""\
 set -e

@@ -6,17 +6,16 @@ https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.htm
 from __future__ import annotations
 
 import heapq
-import itertools
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from moto.awslambda.exceptions import ConflictException, UnknownFunctionException
+from moto.moto_api._internal import mock_random
 
 from twin.bodies.execution_environment import Function, Outcome
 from twin.bodies.function import Functions as Bodies
@@ -39,20 +38,20 @@ DEFAULT_EVENT_AGE = 21600
 WORKERS = 8
 
 
-@dataclass(order=True)
+@dataclass
 class QueuedEvent:
     """An event on its way to a function. Times in seconds of the monotonic clock."""
 
     due: float
     number: int
-    name: str = field(compare=False)
-    qualifier: str | None = field(compare=False)
-    payload: bytes = field(compare=False, repr=False)
-    request_id: str = field(compare=False)
-    accepted: float = field(compare=False)
-    attempts: int = field(default=0, compare=False)
-    refusals: int = field(default=0, compare=False)
-    last: Outcome | None = field(default=None, compare=False, repr=False)
+    name: str
+    qualifier: str | None
+    payload: bytes = field(repr=False)
+    request_id: str
+    accepted: float
+    attempts: int = 0
+    refusals: int = 0
+    last: Outcome | None = field(default=None, repr=False)
 
 
 class Functions(Loop):
@@ -69,8 +68,34 @@ class Functions(Loop):
         self._makers = ThreadPoolExecutor(2, thread_name_prefix="function")
         self._busy: set[str] = set()
         self._lock = threading.Lock()
-        self._numbers = itertools.count()
-        self._queue: list[QueuedEvent] = []
+        # When which of the queued events is due. The events themselves are kept with the region's records until they came to
+        # an end: whoever sent one was told that it is taken over.
+        self._due: list[tuple[float, int]] = []
+
+    def adopt(self) -> None:
+        """Environments of a killed twin have nobody to answer to any more: they go. Events that had not come to an end are
+        due again, those that were being worked on too: Lambda delivers at least once."""
+        self.bodies.clear()
+        with self.region.records():
+            for record in self._records():
+                self._submit(f"{record.function_arn} {id(record)}", self._prepare, record)
+            due = [(event.due, number) for number, event in self._events().items()]
+        heapq.heapify(due)
+        with self._lock:
+            self._due = due
+
+    def _records(self) -> list[Any]:
+        """Every version of every function. Call with the region's lock held."""
+        return [
+            record
+            for versions in self.region.backend("lambda")._lambdas._functions.values()
+            for record in (versions["latest"], *versions["versions"])
+            if record is not None
+        ]
+
+    def _events(self) -> dict[int, QueuedEvent]:
+        """The queued events by number. Call with the region's lock held."""
+        return self.region.kept.setdefault("events", {})  # type: ignore[no-any-return]
 
     # What the API asks
 
@@ -92,10 +117,13 @@ class Functions(Loop):
 
     def enqueue(self, name: str, qualifier: str | None, payload: bytes, request_id: str = "") -> str:
         """Take an event for later; returns its request id. Raises UnknownFunctionException."""
+        now = time.monotonic()
         with self.region.records():
             self.region.backend("lambda").get_function(name, qualifier)
-        now = time.monotonic()
-        event = QueuedEvent(now, next(self._numbers), name, qualifier, payload, request_id or str(uuid.uuid4()), now)
+            events = self._events()
+            number = next(reversed(events), 0) + 1
+            event = QueuedEvent(now, number, name, qualifier, payload, request_id or str(mock_random.uuid4()), now)
+            events[number] = event
         self._push(event)
         return event.request_id
 
@@ -103,18 +131,13 @@ class Functions(Loop):
 
     def tick(self) -> None:
         with self.region.records():
-            records = [
-                record
-                for versions in self.region.backend("lambda")._lambdas._functions.values()
-                for record in (versions["latest"], *versions["versions"])
-                if record is not None
-            ]
+            records = self._records()
             functions = {body_of(record) for record in records}
         for record in records:
             if record.state == "Pending" or getattr(record, "update_status", "") == "InProgress":
                 self._submit(f"{record.function_arn} {id(record)}", self._prepare, record)
         self._submit("tidy", self._tidy, functions)
-        for event in self._due():
+        for event in self._take():
             self._workers.submit(self._work, event)
 
     def _submit(self, key: str, action: Callable[..., None], *arguments: Any) -> None:
@@ -162,25 +185,33 @@ class Functions(Loop):
 
     def _push(self, event: QueuedEvent) -> None:
         with self._lock:
-            heapq.heappush(self._queue, event)
+            heapq.heappush(self._due, (event.due, event.number))
         self.wake()
 
-    def _due(self) -> list[QueuedEvent]:
-        found = []
+    def _take(self) -> list[QueuedEvent]:
+        """The events that are due."""
+        numbers = []
         with self._lock:
-            while self._queue and self._queue[0].due <= time.monotonic():
-                found.append(heapq.heappop(self._queue))
-        return found
+            while self._due and self._due[0][0] <= time.monotonic():
+                numbers.append(heapq.heappop(self._due)[1])
+        with self.region.records():
+            return [self._events()[number] for number in numbers]
 
     def _work(self, event: QueuedEvent) -> None:
+        ended = True
         try:
-            self._attempt(event)
+            ended = self._attempt(event)
         except UnknownFunctionException as error:
             log.error("%s: event %s is dropped: %s", event.name, event.request_id, error.message)
         except Exception:
             log.exception("%s: event %s is dropped", event.name, event.request_id)
+        if ended:
+            with self.region.records():
+                del self._events()[event.number]
+        self.region.changed()
 
-    def _attempt(self, event: QueuedEvent) -> None:
+    def _attempt(self, event: QueuedEvent) -> bool:
+        """Invoke the function with the event, once; returns whether that was the end of it."""
         with self.region.records():
             record = self.region.backend("lambda").get_function(event.name, event.qualifier)
             function, concurrency = body_of(record), concurrency_of(record)
@@ -190,7 +221,7 @@ class Functions(Loop):
         age = settings.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE)
         destinations = settings.get("DestinationConfig") or {}
 
-        def finish(condition: str) -> None:
+        def finish(condition: str) -> bool:
             result = Result(
                 event.request_id, event.payload, condition, event.attempts, function.arn, function.version, event.last
             )
@@ -202,6 +233,7 @@ class Functions(Loop):
                 log.warning("%s: event %s failed: %s", function.name, event.request_id, condition)
                 if dead_letters:
                     deliver(self.region, dead_letters, *result.dead_letter())
+            return True
 
         if time.monotonic() - event.accepted > age:
             return finish("EventAgeExceeded")
@@ -214,14 +246,14 @@ class Functions(Loop):
                 log.error("%s: %s", function.name, error)
             self._again(event, min(LAST_BACKOFF, FIRST_BACKOFF * 2**event.refusals) * (TIME_SCALE if ready else 1))
             event.refusals += 1
-            return None
+            return False
         event.attempts += 1
         if event.last.error is None:
             return finish("Success")
         if event.attempts > settings.get("MaximumRetryAttempts", DEFAULT_RETRIES):
             return finish("RetriesExhausted")
         self._again(event, RETRY_DELAYS[event.attempts - 1] * TIME_SCALE)
-        return None
+        return False
 
     def _again(self, event: QueuedEvent, seconds: float) -> None:
         event.due = time.monotonic() + seconds

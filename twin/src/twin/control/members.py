@@ -77,6 +77,7 @@ def _run(current: Round, place: balance.Place, activity: ScalingActivity) -> Mem
         is_instance_type_default=False,
         region_name=current.region.settings.region,
         **({"subnet_id": place.subnet_id} if place.subnet_id else {"placement": place.zone}),
+        asker=group.arn,
         tags={"instance": {ASG_NAME_TAG: group.name, **group.get_propagated_tags()}},
         **options,
     )

@@ -15,10 +15,15 @@ _PROTECTED = "Could not scale to desired capacity because all remaining instance
 
 
 def scale(current: Round) -> None:
+    if current.deleting:
+        for member in current.members:
+            if member.termination_cause is None:
+                leave(current.group, member, "an instance was taken out of service in response to the group's deletion.")
+        return
     extra = len(replacement.links(current))
     have = len(current.active())
     goal = current.wanted + extra
-    if have < goal and not current.deleting:
+    if have < goal:
         _out(current, have, goal)
     elif have > goal:
         _in(current, have, goal)
@@ -57,8 +62,6 @@ def _in(current: Round, have: int, goal: int) -> None:
 
 def _victim(current: Round) -> Member | None:
     active = current.active()
-    if current.deleting:
-        return active[0] if active else None
     linked = replacement.links(current)
     pairs = set(linked) | {new.instance_id for new in linked.values()}
     alone = [member for member in active if member.instance_id not in pairs]

@@ -21,6 +21,16 @@ def set_state(instance: Any, name: str, code: str = "", message: str = "") -> No
     instance._state.code = STATES[name]
     instance.state_reason = instances.StateReason(f"{code}: {message}" if code else "", code)
     instance._reason = f"{message} ({utcnow():%Y-%m-%d %H:%M:%S} GMT)" if message else ""
+    if name == "terminated":
+        _give_back_addresses(instance)
+
+
+def _give_back_addresses(instance: Any) -> None:
+    """moto keeps the private addresses of ended instances, so that a subnet runs out of them."""
+    for interface in instance.nics.values():
+        subnet, address = interface.subnet, interface.private_ip_address
+        if interface.instance is instance and subnet._subnet_ips.get(address) in (instance, interface):
+            subnet.del_subnet_ip(address)
 
 
 class IncorrectInstanceState(EC2ClientError):
@@ -78,11 +88,23 @@ def _install_launch(region: Region) -> None:
                 options["subnet_id"] = defaults[zone].id
         subnet_id = options.get("subnet_id") or next((nic["SubnetId"] for nic in nics if nic.get("SubnetId")), None)
         zone = self.get_subnet(subnet_id).availability_zone if subnet_id else options.get("placement")
-        if zone and region.faults.refuses_launch(zone):
+        asker = options.pop("asker", "")  # the ARN of the Auto Scaling group that launches
+        if zone and region.faults.refuses_launch(zone, asker):
             zones = sorted(known.name for known in self.describe_availability_zones())
-            others = [other for other in zones if other != zone and not region.faults.refuses_launch(other)]
+            others = [other for other in zones if other != zone and not region.faults.refuses_launch(other, asker)]
             raise InsufficientInstanceCapacity(options.get("instance_type") or "m1.small", zone, others)
-        reservation = original(self, image_id, count, user_data, groups, **options)
+        before = set(self.reservations)
+        try:
+            reservation = original(self, image_id, count, user_data, groups, **options)
+        except StopIteration:
+            for name in set(self.reservations) - before:
+                for instance in self.reservations.pop(name).instances:  # those that moto had made until then
+                    instance.terminate()
+                    set_state(instance, "terminated")
+            raise EC2ClientError(
+                "InsufficientFreeAddressesInSubnet",
+                "There are not enough free addresses in the subnet for the instances asked for.",
+            ) from None
         for instance in reservation.instances:
             set_state(instance, "pending")
         region.wake("Instances")

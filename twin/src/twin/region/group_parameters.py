@@ -60,7 +60,7 @@ def install(region: Region) -> None:
         keep(self, creating=True)
         group = group_of(self, name)
         try:
-            for hook in asked.get("LifecycleHookSpecificationList") or []:
+            for hook in self._get_param("LifecycleHookSpecificationList") or []:
                 put_hook(self.autoscaling_backend, group, hook)
         except AutoscalingClientError:
             del self.autoscaling_backend.autoscaling_groups[name]
@@ -82,13 +82,15 @@ def install(region: Region) -> None:
     def update(original: Any, self: Any, **options: Any) -> None:
         """Without a desired capacity, the present one is only moved into the bounds."""
         before, asked = self.desired_capacity, options.pop("desired_capacity", None)
+        least, most = options.pop("min_size"), options.pop("max_size")
         mixed = self.mixed_instances_policy
-        original(self, desired_capacity=None, **_held(self, options))
+        original(self, desired_capacity=None, min_size=None, max_size=None, **options)
+        self.min_size = self.min_size if least is None else least
+        self.max_size = self.max_size if most is None else most
         if options.get("launch_template") or options.get("launch_config_name"):
             _use_one_source(self, options)
         elif not options.get("mixed_instances_policy"):
             self.mixed_instances_policy = mixed  # moto forgets it with every update
-        self.desired_capacity = before
         wanted = max(self.min_size, min(self.max_size, before if asked is None else asked))
         change_capacity(
             region,
@@ -97,13 +99,6 @@ def install(region: Region) -> None:
             f"a user request update of AutoScalingGroup constraints to min: {self.min_size}, max: {self.max_size}, "
             f"desired: {wanted} changing the desired capacity from {before} to {wanted}.",
         )
-
-
-def _held(group: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """moto lets the new bounds move the desired capacity by what it counts as instances: spare it that."""
-    group.min_size = group.min_size if options.get("min_size") is None else options["min_size"]
-    group.max_size = group.max_size if options.get("max_size") is None else options["max_size"]
-    return {**options, "min_size": None, "max_size": None}
 
 
 def _use_one_source(group: Any, options: dict[str, Any]) -> None:

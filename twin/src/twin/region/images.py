@@ -26,12 +26,12 @@ class ImageCatalog:
         self._written = ""
 
     def load(self) -> None:
-        """Register every AMI of the file whose body still exists."""
+        """Register every AMI of the file whose body still exists, unless the records have it."""
         if not self.file.exists():
             return
         ec2 = self.region.ec2
         for entry in json.loads(self.file.read_text()):
-            if not self.region.podman.image_exists(podman_image(entry["ami_id"])):
+            if entry["ami_id"] in ec2.amis or not self.region.podman.image_exists(podman_image(entry["ami_id"])):
                 continue
             entry["creation_date"] = datetime.fromisoformat(entry["creation_date"])
             ec2.amis[entry["ami_id"]] = Ami(ec2, **entry)

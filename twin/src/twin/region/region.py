@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import ipaddress
 import logging
 import threading
 import time
@@ -60,9 +60,14 @@ class Region:
         # application, or None to leave the request to moto.
         self.routes: list[Callable[[dict[str, Any]], Any | None]] = []
         self.lock = threading.RLock()
-        self._public = itertools.cycle(settings.public_addresses.hosts())
-        self._load_balancers = itertools.cycle(settings.load_balancer_addresses.hosts())
+        # Whoever changes records outside an API request says so, and may wait until the change is safe; see keeper.py.
+        self.changed: Callable[[], None] = lambda: None
+        self.commit: Callable[[], None] = lambda: None
+        # What must be remembered and belongs to no record, by who remembers it: plain data.
+        self.kept: dict[str, Any] = {}
         self._used: set[str] = set()
+        # The address given out last, of each pool: the next is the one after it, so that none comes back at once.
+        self._last: dict[str, int] = {}
 
     def backend(self, service: str) -> Any:
         """moto's backend of `service` in this account and region (or 'aws' for global services)."""
@@ -78,6 +83,7 @@ class Region:
         for name in names:
             if name in self.loops:
                 self.loops[name].wake()
+        self.changed()
 
     def emit(self, source: str, detail_type: str, resources: list[str], detail: dict[str, Any]) -> None:
         """Tell EventBridge that something happened; `source` as in "aws.autoscaling". Call with or without the lock."""
@@ -97,20 +103,44 @@ class Region:
         with self.lock:
             yield self
 
+    def state(self) -> dict[str, Any]:
+        """What the region remembers beside moto's records, to be kept with them. Call with the lock held."""
+        return {
+            "kept": self.kept,
+            "used": self._used,
+            "last": self._last,
+            "names": self.names.addresses(),
+            "faults": vars(self.faults),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.kept.update(state["kept"])
+        self._used, self._last = state["used"], state["last"]
+        for name, address in state["names"].items():
+            self.names.set(name, address)
+        vars(self.faults).update(state["faults"])
+
     def allocate_public_address(self) -> str:
-        return self._allocate(self._public)
+        return self._allocate(self.settings.public_addresses)
 
     def allocate_load_balancer_address(self) -> str:
-        return self._allocate(self._load_balancers)
+        return self._allocate(self.settings.load_balancer_addresses)
 
     def release_address(self, address: str) -> None:
-        self._used.discard(address)
+        with self.lock:
+            self._used.discard(address)
 
-    def _allocate(self, pool: Iterator[Any]) -> str:
-        for address in itertools.islice(pool, 65536):
-            if str(address) not in self._used:
-                self._used.add(str(address))
-                return str(address)
+    def _allocate(self, pool: ipaddress.IPv4Network) -> str:
+        """The next free host address of `pool`."""
+        hosts = pool.num_addresses - 2
+        with self.lock:
+            for step in range(hosts):
+                number = (self._last.get(str(pool), 0) + step) % hosts + 1
+                address = str(pool[number])
+                if address not in self._used:
+                    self._used.add(address)
+                    self._last[str(pool)] = number
+                    return address
         raise RuntimeError("the twin's addresses are used up")
 
     def subnet(self, subnet_id: str) -> Any:
@@ -160,4 +190,5 @@ class Region:
                 duration=seconds,
                 external_id=None,
             )
+            self.changed()
             return assumed.access_key_id, assumed.secret_access_key, assumed.session_token

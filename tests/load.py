@@ -1,0 +1,88 @@
+"""An open-loop load: requests leave at their times whether or not earlier ones were answered, as the public's do.
+
+Bounded in rate, count and time, and aimed at the platform under test alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import requests
+
+MAX_REQUESTS = 30_000
+TIMEOUT = 10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One request: when it left (monotonic seconds), how long it took, and its status; 0 when there was no answer."""
+
+    at: float
+    seconds: float
+    status: int
+    signup: bool
+
+
+@dataclass
+class Load:
+    url: str
+    rate: float
+    # One request in so many is a signup, the others read.
+    signup_every: int = 10
+    outcomes: list[Outcome] = field(default_factory=list)
+    # Addresses whose signup was answered with 201.
+    acknowledged: list[str] = field(default_factory=list)
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        began = time.monotonic()
+        with ThreadPoolExecutor(int(self.rate * TIMEOUT / 4)) as pool:
+            for number in range(MAX_REQUESTS):
+                due = began + number / self.rate
+                if self._ended.wait(max(0.0, due - time.monotonic())):
+                    return
+                pool.submit(self._request, number % self.signup_every == 0)
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def _request(self, signup: bool) -> None:
+        began = time.monotonic()
+        email = f"load-{uuid.uuid4().hex}@example.com"
+        try:
+            if signup:
+                person = {"first_name": "Load", "last_name": "Test", "email": email, "password": "fifty requests a second"}
+                status = requests.post(f"{self.url}/v1/user", json=person, timeout=TIMEOUT).status_code
+            else:
+                status = requests.get(f"{self.url}/livez", timeout=TIMEOUT).status_code
+        except requests.RequestException:
+            status = 0
+        self.outcomes.append(Outcome(began, time.monotonic() - began, status, signup))
+        if signup and status == 201:
+            self.acknowledged.append(email)
+
+    def failed(self, since: float = 0.0, until: float = float("inf")) -> list[Outcome]:
+        """Requests that left in the span and were not answered as they should be."""
+        return [one for one in self.sent(since, until) if one.status != (201 if one.signup else 200)]
+
+    def sent(self, since: float = 0.0, until: float = float("inf")) -> list[Outcome]:
+        return [one for one in list(self.outcomes) if since <= one.at < until]
+
+
+@contextmanager
+def load(url: str, rate: float, **options: int) -> Iterator[Load]:
+    """Run a load beside what the block does; when the block ends, the last answers are awaited."""
+    running = Load(url, rate, **options)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        yield running
+    finally:
+        running.end()
+        thread.join()
