@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 import xmltodict
 from moto.core import responses, serialize
 from moto.core.utils import get_value
-from moto.ec2.models import tags
+from moto.ec2.models import instances, tags
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
@@ -33,6 +33,7 @@ def install(region: Region) -> None:
     module: Any = SimpleNamespace(unparse=unparse)
     replace(serialize, "xmltodict")(module)
     _install_tags()
+    _install_instances()
 
 
 def _install_dispatch() -> None:
@@ -253,3 +254,22 @@ def _install_tags() -> None:
             {"resource_id": name, "key": key, "value": value, "resource_type": kind}
             for key, value in self.tags.get(name, {}).items()
         ]
+
+
+def _install_instances() -> None:
+    """moto copies every reservation there is in order to find one instance, and the loops ask for each instance every second."""
+
+    def every(self: Any) -> list[Any]:
+        return [instance for reservation in self.reservations.values() for instance in reservation.instances]
+
+    @replace(instances.InstanceBackend, "get_instance_by_id")
+    def get_instance_by_id(self: Any, instance_id: str) -> Any | None:
+        for reservation in self.reservations.values():
+            for instance in reservation.instances:
+                if instance.id == instance_id:
+                    return instance
+        return None
+
+    @wrap(instances.InstanceBackend, "all_instances")
+    def all_instances(original: Any, self: Any, filters: Any = None) -> Any:
+        return original(self, filters) if filters else every(self)
