@@ -9,7 +9,7 @@ fleet = {
   min                  = 3
   max                  = 6
   desired              = 3
-  grace_period_seconds = 60
+  grace_period_seconds = 120
   warmup_seconds       = 5
 }
 

@@ -93,12 +93,22 @@ def _constants(tree: ast.Module, folder: Path) -> dict[str, str]:
         if isinstance(node, ast.ImportFrom) and node.module and (beside := folder / f"{node.module}.py").exists():
             theirs = _constants(ast.parse(beside.read_text()), folder)
             known |= {name.asname or name.name: theirs[name.name] for name in node.names if name.name in theirs}
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
-                known[node.targets[0].id] = _text(node.value, known)
-            except (KeyError, ValueError):
-                continue  # no text
+        elif isinstance(node, ast.Assign):
+            for name, value in _pairs(node.targets[0], node.value):
+                try:
+                    known[name] = _text(value, known)
+                except (KeyError, ValueError):
+                    continue  # no text
     return known
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """Names and what they stand for, in `A = ...` and `A, B = ..., ...`."""
+    if isinstance(target, ast.Name):
+        yield target.id, value
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        for inner, part in zip(target.elts, value.elts, strict=True):
+            yield from _pairs(inner, part)
 
 
 def _text(node: ast.expr, constants: dict[str, str]) -> str:

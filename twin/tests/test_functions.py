@@ -27,7 +27,7 @@ from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control import functions as control
 from twin.control.functions import Functions
-from twin.region import awslambda, patch
+from twin.region import access, awslambda, patch
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, Settings
 
@@ -101,7 +101,7 @@ def region(twin_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
     servers = []
 
     def api(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        for route in region.routes:
+        for route in (*region.gates, *region.routes):
             app = route(environ)
             if app is not None:
                 return list(app(environ, start_response))
@@ -120,6 +120,7 @@ def region(twin_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
     clear(region)
     region.network.open()
     awslambda.install(region)
+    access.install(region)
     loop = Functions(region)
     region.loops[loop.name] = loop
     loop.start()
@@ -145,8 +146,14 @@ def clear(region: Region) -> None:
 
 class Api:
     def __init__(self, region: Region) -> None:
+        iam = region.backend("iam")
+        iam.create_user(region.settings.region, "tester")
+        everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        iam.put_user_policy("tester", "everything", json.dumps(everything))
+        key = iam.create_access_key("tester")
+
         def client(service: str) -> Any:
-            session = boto3.Session("test", "test", region_name=region.settings.region)
+            session = boto3.Session(key.access_key_id, key.secret_access_key, region_name=region.settings.region)
             make: Any = session.client
             quick = Config(retries={"total_max_attempts": 1})
             return make(service, endpoint_url=region.settings.endpoint_url, config=quick)
@@ -158,6 +165,9 @@ class Api:
             "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}]
         }
         self.role = self.iam.create_role(RoleName="function", AssumeRolePolicyDocument=json.dumps(document))["Role"]["Arn"]
+        # What a function sends, it sends as this role.
+        send = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "*"}]}
+        self.iam.put_role_policy(RoleName="function", PolicyName="send", PolicyDocument=json.dumps(send))
 
     def create(self, name: str, code: bytes = b"", **options: Any) -> str:
         defaults = {"Runtime": "python3.13", "Handler": "main.handle", "Role": self.role, "Timeout": 10}
@@ -341,6 +351,11 @@ def test_sns_invokes_a_function_with_awss_event(api: Api) -> None:
     source = HANDLER.replace('kind = event.get("kind")', 'kind = "queue"')
     arn = api.create("subscriber", package(source), Environment=environment)
     topic = api.sns.create_topic(Name="orders")["TopicArn"]
+    service = {"Service": "sns.amazonaws.com"}
+    statement = {"Effect": "Allow", "Principal": service, "Action": "sqs:SendMessage", "Resource": queue_arn}
+    api.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps({"Statement": [statement]})})
+    permission = {"StatementId": "topic", "Action": "lambda:InvokeFunction", "Principal": service["Service"], "SourceArn": topic}
+    api.functions.add_permission(FunctionName="subscriber", **permission)
     redrive = {"RedrivePolicy": json.dumps({"deadLetterTargetArn": queue_arn})}
     subscription = api.sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=arn, Attributes=redrive)["SubscriptionArn"]
     attributes = {"kind": {"DataType": "String", "StringValue": "order"}}

@@ -400,6 +400,7 @@ def test_ec2_refuses_without_capacity(world: World) -> None:
 )
 def test_the_default_termination_policy(world: World) -> None:
     world.group(desired=3)
+    world.auto.suspend_processes(AutoScalingGroupName=GROUP, ScalingProcesses=["AZRebalance"])
     _update(world, LaunchTemplate={"LaunchTemplateId": world.template, "Version": world.version()})
     _grow(world, 4)
     world.settle(4)

@@ -1,4 +1,4 @@
-"""Load balancers with a real HAProxy: targets are HTTP servers of this process in a network namespace, the VPC's."""
+"""Load balancers with a real HAProxy: targets and their health, draining, and reloads that drop nothing."""
 
 from __future__ import annotations
 
@@ -6,242 +6,39 @@ import http.client
 import os
 import socket
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
+from balancing import PORT, World, ask, until
 from botocore.exceptions import ClientError
-from conftest import SLOT
-from moto import mock_aws
 
 from twin.bodies import netns
-from twin.bodies.haproxy import EXECUTABLE, HAProxy, kill_left_behind
-from twin.bodies.haproxy_config import Configuration
-from twin.bodies.podman import Podman
-from twin.control.loadbalancers import LoadBalancers
-from twin.region import elbv2
+from twin.bodies.haproxy import kill_left_behind
+from twin.bodies.haproxy_process import EXECUTABLE
 from twin.region.ec2 import set_state
-from twin.region.region import Region
-from twin.settings import Settings
 
-PORT = 8099
+pytest_plugins = ["balancing_fixtures"]
 
-
-def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    """Wait for a true value and return it."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
-    return value
+CHECKS = "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html"
+GROUPS = "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html"
+RULES = "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html"
+RELOADS = 24
+ACTIONS = "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-action-types.html"
 
 
-class Target:
-    """An HTTP server at `address` in a namespace. It notes every request, checks apart."""
-
-    def __init__(self, namespace: str, address: str, health: int = 200) -> None:
-        self.health = health
-        self.checks: list[int] = []
-        self.requests: list[tuple[str, dict[str, str]]] = []
-        self.first_request_after: list[int] | None = None
-        self.released = threading.Event()
-        target = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                if self.path == "/healthz":
-                    target.checks.append(target.health)
-                    self.answer(target.health, b"")
-                    return
-                if target.first_request_after is None:
-                    target.first_request_after = list(target.checks)
-                target.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-                if self.path == "/slow":
-                    target.released.wait(20)
-                self.answer(200, address.encode())
-
-            def answer(self, status: int, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """HAProxy resets its checks' connections."""
-
-        netns.ip(f"addr add {address}/32 dev lo", namespace)
-        self.address = address
-        self.server = netns.inside(namespace, lambda: Server((address, 8080), Handler))
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def wait_for_check(self) -> None:
-        before = len(self.checks)
-        until(lambda: len(self.checks) > before)
-
-    def wait_for_request(self) -> None:
-        until(lambda: self.requests)
-
-    def close(self) -> None:
-        self.released.set()
-        self.server.shutdown()
-        self.server.server_close()
-
-
-@pytest.fixture(scope="module")
-def region() -> Iterator[Region]:
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(state=Path(folder) / "a-folder-whose-path-is-too-long-for-a-socket-address" / ("x" * 60),
-                            store=Path(folder) / "store", name=f"test{SLOT}-lb", slot=SLOT + 2)  # fmt: skip
-        region = Region(settings, Podman(settings))
-        network: Any = SimpleNamespace(ensure_vpc=lambda vpc_id: f"{settings.name}.{vpc_id}")
-        region.network = network
-        elbv2.install(region)
-        yield region
-        netns.delete(f"{settings.name}.host")
-
-
-class World:
-    """A VPC with a load balancer, a listener and a target group; health checks each second."""
-
-    def __init__(self, region: Region) -> None:
-        self.region = region
-        self.ec2: Any = boto3.client("ec2", "us-east-1")
-        self.elbv2: Any = boto3.client("elbv2", "us-east-1")
-        self.vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-        self.subnets = [
-            self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=zone)["Subnet"]["SubnetId"]
-            for number, zone in enumerate(("us-east-1a", "us-east-1b"))
-        ]
-        self.image = self.ec2.register_image(Name="any")["ImageId"]
-        self.group = self.elbv2.create_target_group(
-            Name="fleet",
-            Protocol="HTTP",
-            Port=8080,
-            VpcId=self.vpc,
-            HealthCheckPath="/healthz",
-            HealthyThresholdCount=3,
-            UnhealthyThresholdCount=2,
-        )["TargetGroups"][0]["TargetGroupArn"]
-        # Quicker than AWS allows, so that the tests are.
-        record = region.backend("elbv2").target_groups[self.group]
-        record.health_check_interval_seconds = record.health_check_timeout_seconds = 1
-        self.balancer, self.address = self.create_load_balancer("edge")
-        self.listener = self.listen(PORT)
-        self.targets: list[Target] = []
-        self.namespace = region.network.ensure_vpc(self.vpc)
-        netns.ip(f"netns add {self.namespace}")
-        netns.ip("link set lo up", self.namespace)
-        self.loop = LoadBalancers(region)
-        self.loop.period = 0.2
-        region.loops["LoadBalancers"] = self.loop
-        self.loop.start()
-
-    def create_load_balancer(self, name: str) -> tuple[str, str]:
-        made = self.elbv2.create_load_balancer(Name=name, Subnets=self.subnets)["LoadBalancers"][0]
-        return made["LoadBalancerArn"], made["DNSName"]
-
-    def listen(self, port: int) -> str:
-        made = self.elbv2.create_listener(
-            LoadBalancerArn=self.balancer,
-            Protocol="HTTP",
-            Port=port,
-            DefaultActions=[{"Type": "forward", "TargetGroupArn": self.group}],
-        )
-        return str(made["Listeners"][0]["ListenerArn"])
-
-    def target(self, health: int = 200) -> tuple[str, Target]:
-        """A registered instance and its server."""
-        made = self.ec2.run_instances(ImageId=self.image, MinCount=1, MaxCount=1, SubnetId=self.subnets[0])["Instances"][0]
-        set_state(self.region.ec2.get_instance(made["InstanceId"]), "running")
-        self.targets.append(Target(self.namespace, made["PrivateIpAddress"], health))
-        self.elbv2.register_targets(TargetGroupArn=self.group, Targets=[{"Id": made["InstanceId"]}])
-        return made["InstanceId"], self.targets[-1]
-
-    def healthy_target(self) -> tuple[str, Target]:
-        instance, target = self.target()
-        until(lambda: self.state(instance) == "healthy")
-        return instance, target
-
-    def health(self, instance: str) -> dict[str, Any]:
-        """TargetHealth of the instance; empty when the target group no longer knows it."""
-        described = self.elbv2.describe_target_health(TargetGroupArn=self.group)["TargetHealthDescriptions"]
-        return next((target["TargetHealth"] for target in described if target["Target"]["Id"] == instance), {})
-
-    def state(self, instance: str) -> str:
-        return str(self.health(instance).get("State", ""))
-
-    def balancer_state(self) -> dict[str, str]:
-        described = self.elbv2.describe_load_balancers(LoadBalancerArns=[self.balancer])
-        return dict(described["LoadBalancers"][0]["State"])
-
-    @property
-    def haproxy(self) -> HAProxy:
-        return self.loop.bodies[self.vpc]
-
-    def worker(self) -> int:
-        """Process id of HAProxy's current worker."""
-
-        def current() -> int:
-            with suppress(OSError):  # the master may be between two executions
-                return next(iter(self.haproxy._workers()[0]), 0)
-            return 0
-
-        return int(until(current))
-
-    def wait_for_reload(self, served: Configuration) -> None:
-        """Until another configuration than `served` is."""
-        until(lambda: self.haproxy.served != served)
-
-    def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.address, PORT, timeout=10)
-
-    def get(self, path: str = "/", **headers: str) -> tuple[int, bytes, Any]:
-        return ask(self.connection(), path, **headers)
-
-    def close(self) -> None:
-        self.loop.end()
-        self.loop.join(30)
-        for body in self.loop.bodies.values():
-            body.stop()
-        for target in self.targets:
-            target.close()
-        netns.delete(self.namespace)
-
-
-def ask(connection: http.client.HTTPConnection, path: str = "/", **headers: str) -> tuple[int, bytes, Any]:
-    connection.request("GET", path, headers=headers)
-    response = connection.getresponse()
-    return response.status, response.read(), response.headers
-
-
-@pytest.fixture
-def world(region: Region) -> Iterator[World]:
-    with mock_aws():
-        world = World(region)
-        try:
-            until(lambda: world.balancer_state()["Code"] == "active")
-            yield world
-        finally:
-            world.close()
-            region.release_address(world.address)
-
-
+@pytest.mark.rule(
+    "load balancing",
+    "A new target gets requests once it has passed one health check, whatever the healthy threshold.",
+    CHECKS,
+)
+@pytest.mark.rule(
+    "load balancing",
+    "A registered target is initial until its first checks are done.",
+    CHECKS,
+)
 def test_new_target_waits_for_its_first_passed_check(world: World) -> None:
     assert world.get()[0] == 503
     instance, target = world.target(health=500)
@@ -282,6 +79,16 @@ def test_new_target_beside_traffic(world: World) -> None:
         assert 200 in (target.first_request_after or [])
 
 
+@pytest.mark.rule(
+    "load balancing",
+    "A target is unhealthy after as many failed checks in a row as the unhealthy threshold, with the code as reason.",
+    CHECKS,
+)
+@pytest.mark.rule(
+    "load balancing",
+    "An unhealthy target is healthy again after as many passed checks in a row as the healthy threshold.",
+    CHECKS,
+)
 def test_failing_target_is_evicted_and_returns(world: World) -> None:
     world.healthy_target()
     instance, target = world.healthy_target()
@@ -312,6 +119,11 @@ def test_unhealthy_target_stays_out_over_a_reload(world: World) -> None:
     assert world.state(instance) == "unhealthy"
 
 
+@pytest.mark.rule(
+    "load balancing",
+    "A check without a response within its timeout has failed, with Target.Timeout as reason.",
+    CHECKS,
+)
 def test_silent_target_is_evicted_within_its_timeouts(world: World) -> None:
     world.healthy_target()
     instance, target = world.healthy_target()
@@ -358,7 +170,7 @@ def test_reloads_drop_no_request(world: World) -> None:
 
     def load(keep: bool) -> None:
         connection = world.connection()
-        for _ in range(4000):
+        for _ in range(40000):
             if ended.is_set():
                 return
             try:
@@ -371,7 +183,11 @@ def test_reloads_drop_no_request(world: World) -> None:
     for thread in threads:
         thread.start()
     workers = {world.worker()}
-    for number in range(6):
+    answers: list[int] = []
+    slow = threading.Thread(target=lambda: answers.append(world.get("/slow")[0]))
+    slow.start()
+    until(lambda: any(path == "/slow" for target in world.targets for path, _ in target.requests))
+    for number in range(RELOADS):
         served = world.haproxy.served
         world.elbv2.create_rule(
             ListenerArn=world.listener,
@@ -384,12 +200,26 @@ def test_reloads_drop_no_request(world: World) -> None:
     ended.set()
     for thread in threads:
         thread.join()
-    assert len(workers) == 7
+    for target in world.targets:
+        target.released.set()
+    slow.join()
+    assert answers == [200], "a request in flight outlives every reload"
+    assert len(workers) == RELOADS + 1
     assert failures == []
     assert set(statuses) == {200}
     assert len(statuses) > 300
 
 
+@pytest.mark.rule(
+    "draining",
+    "A deregistered target gets no new requests, and those in flight may end.",
+    GROUPS,
+)
+@pytest.mark.rule(
+    "draining",
+    "A deregistered target is draining for the deregistration delay and unused after that.",
+    GROUPS,
+)
 def test_draining_keeps_requests_in_flight_and_takes_no_new_one(world: World) -> None:
     world.elbv2.modify_target_group_attributes(
         TargetGroupArn=world.group, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "3"}]
@@ -406,7 +236,7 @@ def test_draining_keeps_requests_in_flight_and_takes_no_new_one(world: World) ->
         "Reason": "Target.DeregistrationInProgress",
         "Description": "Target deregistration is in progress",
     }
-    until(lambda: len(world.haproxy._draining) == 1)
+    until(lambda: "drain" in world.server_states(instance))
     before = len(target.requests)
     assert {world.get()[1] for _ in range(20)} == {other.address.encode()}
     assert len(target.requests) == before
@@ -431,6 +261,11 @@ def test_connection_of_a_former_worker_finds_another_target_when_its_own_is_gone
     assert [ask(connection)[0] for connection in connections] == [200] * 8
 
 
+@pytest.mark.rule(
+    "draining",
+    "A target whose instance is stopped is unused with Target.InvalidState, and one that is terminated is deregistered.",
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-register-targets.html",
+)
 def test_targets_follow_their_instances(world: World) -> None:
     stopped, _ = world.healthy_target()
     ended, _ = world.healthy_target()
@@ -449,6 +284,21 @@ def test_targets_follow_their_instances(world: World) -> None:
     assert world.health(stopped)["Reason"] == "Target.NotInUse"
 
 
+@pytest.mark.rule(
+    "load balancing",
+    "Rules match in order of their priority by path, host and query, with wildcards, and the first that matches decides.",
+    RULES,
+)
+@pytest.mark.rule(
+    "load balancing",
+    "Fixed responses and redirects answer with the configured status, body and location.",
+    ACTIONS,
+)
+@pytest.mark.rule(
+    "load balancing",
+    "Requests carry X-Forwarded-For, -Proto and -Port, and X-Amzn-Trace-Id with the client's own root kept.",
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-request-tracing.html",
+)
 def test_rules_and_headers(world: World) -> None:
     _, target = world.healthy_target()
     body = 'it\'s "50 %" of\r\n\t$HOME #1 {}\\ ' + "é" * 300
@@ -509,13 +359,15 @@ def test_taken_port_names_its_holder(world: World) -> None:
 
 def test_haproxy_left_behind_is_ended_and_nothing_else(world: World) -> None:
     haproxy = world.haproxy
-    pids = [*haproxy._workers()[0], haproxy._process.pid if haproxy._process else 0]
+    master = haproxy._master
+    assert master is not None
+    pids = [*master.workers()[0], master.pid]
     world.loop.end()
     world.loop.join(30)
     reader = subprocess.Popen(["tail", "-f", str(haproxy.config)], stdout=subprocess.DEVNULL)
     try:
         kill_left_behind(world.region.settings)
-        haproxy._process.poll() if haproxy._process else None
+        assert not haproxy.running
         lines = [Path(f"/proc/{pid}/cmdline") for pid in pids]
         assert not any(EXECUTABLE.encode() in line.read_bytes() for line in lines if line.exists())
         assert reader.poll() is None

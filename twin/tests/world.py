@@ -30,8 +30,8 @@ from twin.control.autoscaling import AutoScaling
 from twin.control.instances import Instances
 from twin.control.loop import Loop
 from twin.region import autoscaling, ec2, elbv2, launch_templates, patch, security_groups
-from twin.region.elbv2 import DRAINING, HEALTHY, TargetHealth
 from twin.region.region import Region
+from twin.region.target_health import DRAINING, HEALTHY, TargetHealth
 from twin.settings import Settings
 
 EXTENSIONS: tuple[ModuleType, ...] = (ec2, launch_templates, security_groups, autoscaling, elbv2)

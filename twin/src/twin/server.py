@@ -22,12 +22,15 @@ from dnslib.server import DNSLogger, DNSServer
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from twin.access import edge
 from twin.bodies import haproxy, netns
 from twin.bodies.mail import MailSink
 from twin.bodies.metadata import Metadata
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
+from twin.control.alarms import Alarms
 from twin.control.autoscaling import AutoScaling
+from twin.control.balancer_requests import Requests
 from twin.control.databases import Databases
 from twin.control.experiments import Experiments
 from twin.control.expiry import Expiry
@@ -35,26 +38,35 @@ from twin.control.functions import Functions
 from twin.control.instances import Instances
 from twin.control.loadbalancers import LoadBalancers
 from twin.control.loop import Loop
+from twin.control.metrics import Metrics
 from twin.control.networks import Networks
+from twin.control.schedules import Schedules
 from twin.region import (
     absent_networks,
+    access,
+    acm,
     autoscaling,
     awslambda,
     base,
     budgets,
     cloudfront,
+    cloudwatch,
     dynamodb,
     ec2,
     elbv2,
+    events,
     fis,
     launch_templates,
     network_acls,
     operator,
     rds,
     routes,
+    scaling_policies,
+    scheduled_actions,
     security_groups,
     speed,
     vpc_endpoints,
+    zonal_shift,
 )
 from twin.region.images import ImageCatalog
 from twin.region.keeper import Keeper
@@ -74,7 +86,9 @@ EXTENSIONS = (
     absent_networks,
     vpc_endpoints,
     autoscaling,
+    acm,
     elbv2,
+    zonal_shift,
     rds,
     awslambda,
     budgets,
@@ -82,6 +96,11 @@ EXTENSIONS = (
     dynamodb,
     fis,
     speed,
+    cloudwatch,
+    events,
+    scaling_policies,
+    scheduled_actions,
+    access,
 )
 
 # A request waits this long for the region to be ready.
@@ -122,19 +141,19 @@ class Twin:
         if environ.get("PATH_INFO") == READY_PATH:
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [self.settings.name.encode()]
-        body = _read(environ)
+        # The gates first: they know how long a body may be, and read it without the lock.
         refuse = _first(self.region.gates, environ)
         if refuse is not None:
-            answer: Iterable[bytes] = refuse(environ, start_response)
-            return answer
+            return edge.guarded(refuse, environ, start_response)
+        body = _read(environ)
         route = _first(self.region.routes, environ)
         lock = self.region.lock if route is None else nullcontext()
-        return self.keeper.carry_out(route or self._moto, environ, start_response, body, lock)
+        return self.keeper.carry_out(edge.Guarded(route or self._moto), environ, start_response, body, lock)
 
     def _repeat(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Carry out a request that was let in before."""
         app = _first(self.region.routes, environ) or self._moto
-        return list(app(environ, start_response))
+        return edge.guarded(app, environ, start_response)
 
     def start(self) -> None:
         """Bring everything up; raises OSError with a message a person can act on: AddressTaken before anything is touched.
@@ -155,10 +174,14 @@ class Twin:
             Instances(self.region, catalog),
             AutoScaling(self.region),
             LoadBalancers(self.region),
+            Requests(self.region),
             Databases(self.region),
             Functions(self.region),
             Experiments(self.region),
             Expiry(self.region),
+            Metrics(self.region),
+            Alarms(self.region),
+            Schedules(self.region),
         )
         self.region.loops = {loop.name: loop for loop in loops}
         resumed = self.keeper.restore()

@@ -11,32 +11,29 @@ A configuration that HAProxy rejects never replaces the running one. Servers tha
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
-import re
-import signal
-import socket
+import pickle
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from twin.bodies import netns
-from twin.bodies.haproxy_config import Configuration, Server
+from twin.bodies.haproxy_config import Backend, Configuration, Server
+from twin.bodies.haproxy_log import RequestLog
+from twin.bodies.haproxy_process import EXECUTABLE, HAProxyError, Master, ReloadRefused, alerts, end_all
+from twin.bodies.haproxy_render import render
 from twin.settings import Settings
 
-EXECUTABLE = "/usr/sbin/haproxy"
-_PATIENCE_SECONDS = 15
 _STATE_HEADER = (
     "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight"
     " srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state"
     " bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr"
     " srv_agent_addr srv_agent_port\n"
 )
-
-
-class HAProxyError(RuntimeError):
-    """HAProxy refused; the message is its own."""
+_MAINTENANCE, _DRAIN = 0x01, 0x08  # of srv_admin_state, when set by command
+_RUNNING = 2  # of srv_op_state
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,14 @@ class ServerStatus:
     passes: int
 
 
+@dataclass(frozen=True)
+class Status:
+    """`servers` by names of backend and server; `connections` are those of clients, by name of frontend."""
+
+    servers: dict[tuple[str, str], ServerStatus]
+    connections: dict[str, int]
+
+
 class HAProxy:
     """`namespace` is the network namespace of the servers; the listeners' is the one that this process is in."""
 
@@ -58,17 +63,31 @@ class HAProxy:
         self.host = f"{settings.name}.host"
         self.folder = _folder(settings) / namespace
         self.config = self.folder / "haproxy.cfg"
-        self.log = self.folder / "haproxy.log"
+        self.requests = RequestLog(self.folder / "requests.log")
         self.served = Configuration()
         self._states = self.folder / "states"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._memory = self.folder / "served"
+        self._master: Master | None = None
         self._text = ""
         self._rejected = ""
-        self._draining: set[tuple[str, str]] = set()
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._master is not None and self._master.alive
+
+    def adopt(self) -> bool:
+        """Take over the HAProxy that a twin before this one started, as it runs; False if there is none to take."""
+        self._master = Master.find(self.folder)
+        if self._master is None:
+            return False
+        self._text = self.config.read_text()
+        try:
+            served: Configuration = pickle.loads(self._memory.read_bytes())  # noqa: S301 (this twin's own file)
+            if render(served, str(self._states), self.host) == self._text:
+                self.served = served
+        except (OSError, pickle.UnpicklingError, AttributeError, TypeError, EOFError):
+            self.served = Configuration()
+        return True
 
     def apply(self, wanted: Configuration) -> None:
         """Serve `wanted`, or stop when it has no frontend. Raises HAProxyError, once for each configuration that HAProxy
@@ -76,27 +95,42 @@ class HAProxy:
         if not wanted.frontends:
             self.stop()
             return
-        text = wanted.render(str(self._states), self.host)
-        if self.running:
-            self._drain(wanted)
-        else:
-            self._draining.clear()
+        text = render(wanted, str(self._states), self.host)
+        if self.running and text != self._text:
+            # New requests stay away from draining servers at once, not after a reload.
+            self._set_states(wanted)
         if text == self._rejected:
             return
+        self._have_nodes(wanted)
         if not self.running:
             self._write(text, wanted)
-            self._start()
+            self._master = Master.start(self.folder, self.namespace, self.config, self.requests.path)
         elif text != self._text:
             self._write(text, wanted)
             self._reload(text)
-        self._text, self.served = text, wanted
-        self._drain(wanted)
+        if text != self._text or self.served != wanted:
+            former = self.served
+            self._text, self.served = text, wanted
+            self._memory.write_bytes(pickle.dumps(wanted))
+            self._drop_nodes(former, wanted)
+            self._drop_certificates(wanted)
+        self._set_states(wanted)
 
-    def status(self) -> dict[tuple[str, str], ServerStatus]:
-        """HAProxy's view of each server, by names of backend and server."""
-        rows = csv.DictReader(self._command("@1 show stat").removeprefix("# ").splitlines())
+    def certificate(self, pem: bytes) -> str:
+        """Keep certificate, chain and private key where only this user reads them; returns the name to configure."""
+        name = f"certificates/{hashlib.sha256(pem).hexdigest()[:32]}.pem"
+        path = self.folder / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(pem)
+        return name
+
+    def status(self) -> Status:
+        rows = list(csv.DictReader(self._command("@1 show stat").removeprefix("# ").splitlines()))
         checked = {backend.checks: backend.name for backend in self.served.backends}
-        return {
+        servers = {
             (checked[row["pxname"]], row["svname"]): ServerStatus(
                 up=row["status"].startswith("UP"),
                 check=row["check_status"].removeprefix("* "),
@@ -106,17 +140,20 @@ class HAProxy:
             for row in rows
             if row["pxname"] in checked and row["svname"] != "BACKEND"
         }
+        return Status(servers, {row["pxname"]: int(row["scur"]) for row in rows if row["svname"] == "FRONTEND"})
 
     def admit(self, backend: str, server: str) -> None:
         """Send requests to a server from now on: a new target needs one passed check, fewer than an unhealthy one."""
-        self._tell(f"@1 set server {backend}-checks/{server} health up")
+        if self._master:
+            self._master.tell(f"@1 set server {backend}-checks/{server} health up")
 
     def stop(self) -> None:
-        if self._process is not None:
-            _end([self._process.pid], self._process)
-        self._process = None
+        if self._master is not None:
+            self._master.end()
+            self._drop_nodes(self.served, Configuration())
+            self._drop_certificates(Configuration())
+        self._master = None
         self._text, self.served = "", Configuration()
-        self._draining.clear()
 
     # Starting and replacing
 
@@ -132,174 +169,94 @@ class HAProxy:
         )
         if checked.returncode:
             self._rejected = text
-            raise HAProxyError(f"HAProxy rejects the configuration kept in {candidate}: {_alerts(checked.stderr)}")
+            raise HAProxyError(f"HAProxy rejects the configuration kept in {candidate}: {alerts(checked.stderr)}")
         os.replace(candidate, self.config)
 
     def _rows(self, wanted: Configuration) -> Iterator[str]:
         """The state each server starts with: what it has now, or down."""
-        known = {}
-        if self.running:
-            for row in self._command("@1 show servers state").splitlines()[2:]:
-                fields = row.split()
-                if len(fields) > 3:
-                    known[fields[1], fields[3]] = row
+        known = self._server_states() if self.running else {}
         for backend in wanted.backends:
-            for name in (backend.checks, backend.name):
+            for name in (backend.checks, backend.name, backend.open, backend.former):
                 for server in backend.servers:
-                    yield known.get((name, server.name), _down(name, server)) + "\n"
-
-    def _start(self) -> None:
-        command = [EXECUTABLE, "-W", "-S", "unix@master.sock", "-f", str(self.config), "-p", str(self.folder / "haproxy.pid")]
-        with self.log.open("wb") as log:
-            process = self._process = netns.inside(
-                self.namespace,
-                lambda: subprocess.Popen(
-                    command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-                ),
-            )
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                raise HAProxyError(f"HAProxy did not start: {_alerts(self.log.read_text())}")
-            try:
-                if self._workers()[0]:
-                    return
-            except OSError:
-                pass
-            time.sleep(0.02)
-        self.stop()
-        raise HAProxyError(f"HAProxy did not answer within {_PATIENCE_SECONDS} s of its start: see {self.log}")
+                    new = _new(name, server, backend) if name != backend.open else _row(name, server, 0, _MAINTENANCE, 0)
+                    yield known.get((name, server.name), new) + "\n"
 
     def _reload(self, text: str) -> None:
-        process = self._process
-        if process is None:
+        if self._master is None:
             raise HAProxyError("HAProxy is not running")
-        before, failures = self._workers()
-        offset = self.log.stat().st_size
-        process.send_signal(signal.SIGUSR2)
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                workers, failed = self._workers()
-                if failed > failures:
-                    self._rejected = text
-                    raise HAProxyError(f"HAProxy kept its former worker: {_alerts(self.log.read_text()[offset:])}")
-                if workers and workers[0] != before[0]:
-                    return
-            except OSError:  # between two executions of the master
-                if process.poll() is not None:
-                    raise HAProxyError(f"HAProxy ended: see {self.log}") from None
-            time.sleep(0.02)
-        raise HAProxyError(f"HAProxy did not reload within {_PATIENCE_SECONDS} s: see {self.log}")
+        try:
+            self._master.reload()
+        except ReloadRefused:
+            self._rejected = text
+            raise
 
-    def _drain(self, wanted: Configuration) -> None:
-        """New requests stay away from draining servers at once; requests in flight go on.
+    def _set_states(self, wanted: Configuration) -> None:
+        """Let draining servers drain, and open those that may fail open; requests in flight go on.
 
         A former worker can't be told. It serves one more request on each connection that was open at the reload; the
         target is still there during the deregistration delay, and after that the request goes to another one.
         """
-        served = {(backend.name, server.name) for backend in self.served.backends for server in backend.servers}
+        if self._master is None:
+            return
+        known = self._server_states()
         for backend in wanted.backends:
             for server in backend.servers:
-                key = (backend.name, server.name)
-                if key in served and server.draining != (key in self._draining):
-                    self._tell(f"@1 set server {backend.name}/{server.name} state {'drain' if server.draining else 'ready'}")
-                    self._draining.symmetric_difference_update({key})
-        self._draining &= {(backend.name, server.name) for backend in wanted.backends for server in backend.servers}
+                opened = "ready" if server.fail_open and not server.draining else "maint"
+                for name, state in ((backend.name, "drain" if server.draining else "ready"), (backend.open, opened)):
+                    row = known.get((name, server.name))
+                    if row is not None and _state(row) != state:
+                        self._master.tell(f"@1 set server {name}/{server.name} state {state}")
 
-    # The master's socket
-
-    def _workers(self) -> tuple[list[int], int]:
-        """Process ids of the workers, the current one first, and how many reloads failed in a row."""
-        answer = self._command("show proc")
-        workers = [int(pid) for pid in re.findall(r"^(\d+)\s+worker\s", answer, re.MULTILINE)]
-        failed = re.search(r"\[failed: (\d+)\]", answer)
-        current = re.search(r"^# workers\n(\d+)\s+worker", answer, re.MULTILINE)
-        return workers if current else [], int(failed.group(1)) if failed else 0
-
-    def _tell(self, command: str) -> None:
-        answer = self._command(command).strip()
-        if answer:
-            raise HAProxyError(f"{command}: {answer}")
+    def _server_states(self) -> dict[tuple[str, str], str]:
+        """HAProxy's rows about its servers, by names of backend and server."""
+        rows = (line.split() for line in self._command("@1 show servers state").splitlines()[2:])
+        return {(fields[1], fields[3]): " ".join(fields) for fields in rows if len(fields) > 6}
 
     def _command(self, command: str) -> str:
-        # By way of the folder's descriptor, since the path may be longer than a socket's address can be.
-        folder = os.open(self.folder, os.O_PATH)
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(_PATIENCE_SECONDS)
-                connection.connect(f"/proc/self/fd/{folder}/master.sock")
-                connection.sendall(command.encode() + b"\n")
-                connection.shutdown(socket.SHUT_WR)
-                return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
-        finally:
-            os.close(folder)
+        return self._master.command(command) if self._master else ""
+
+    # What goes with it: the load balancers' addresses in the VPC, and certificates
+
+    def _have_nodes(self, wanted: Configuration) -> None:
+        """Local addresses of the VPC's router, as it were: it answers for them in each subnet, and answers come back to it."""
+        if set(wanted.nodes) - set(self.served.nodes) or not self.running:
+            netns.ip("".join(f"addr replace {address}/32 dev lo\n" for address in wanted.nodes), self.namespace)
+
+    def _drop_nodes(self, former: Configuration, wanted: Configuration) -> None:
+        for address in set(former.nodes) - set(wanted.nodes):
+            command = ["ip", "-netns", self.namespace, "addr", "delete", f"{address}/32", "dev", "lo"]
+            subprocess.run(command, capture_output=True, check=False)  # gone with the namespace, perhaps
+
+    def _drop_certificates(self, wanted: Configuration) -> None:
+        for path in (self.folder / "certificates").glob("*.pem"):
+            if f"certificates/{path.name}" not in wanted.certificates:
+                path.unlink()
 
 
-def _down(backend: str, server: Server) -> str:
-    return f"0 {backend} 0 {server.name} {server.address} 0 0 1 1 0 1 0 0 6 0 0 0 - {server.port} - 0 0 - - 0"
+def _new(name: str, server: Server, backend: Backend) -> str:
+    if server.up:
+        return _row(name, server, _RUNNING, 0, backend.check.healthy + backend.check.unhealthy - 1)
+    return _row(name, server, 0, 0, 0)
 
 
-def _alerts(output: str) -> str:
-    """HAProxy's reasons, without the summing up that follows them."""
-    alerts = [line.split(" : ", 1)[-1] for line in output.splitlines() if line.startswith("[ALERT]")]
-    reasons = [re.sub(r"^config : (parsing \[\S+:(\d+)\] : )?", r"line \2: ", alert) for alert in alerts]
-    return "; ".join(reason for reason in reasons if not re.search(r"Error\(s\) found|Fatal errors", reason)) or "no reason given"
+def _row(name: str, server: Server, state: int, admin: int, health: int) -> str:
+    """A server's state: running or not, its administrative state, and how far its checks have come."""
+    result = 3 if health else 0  # passed, or none yet
+    return (
+        f"0 {name} 0 {server.name} {server.address} {state} {admin} 1 1 0 1 {result} {health} 6 0 0 0 - {server.port} - 0 0 - - 0"
+    )
 
 
-def holder(address: str, port: int) -> str | None:
-    """Who keeps a listener from `address` and `port`, in words, or None when they are free."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-            probe.listen(1)
-        except PermissionError:
-            return "the system, which lets only root have it"
-        except OSError:
-            listing = subprocess.run(["ss", "-Hltnp", f"sport = :{port}"], capture_output=True, text=True, check=False).stdout
-            for line in listing.splitlines():
-                found = re.search(r'users:\(\("([^"]+)",pid=(\d+)', line)
-                if found and line.split()[3].rsplit(":", 1)[0] in (address, "0.0.0.0", "*", "[::]"):  # noqa: S104
-                    return f"{found.group(1)} (process {found.group(2)})"
-            return "an unknown process"
-    return None
+def _state(row: str) -> str:
+    admin = int(row.split()[6])
+    return "maint" if admin & _MAINTENANCE else "drain" if admin & _DRAIN else "ready"
 
 
-def kill_left_behind(settings: Settings) -> None:
-    """End the HAProxy of a twin that was killed. Its own command line tells it, whatever the pid file says."""
-    _end(list(_processes(_folder(settings))))
+def kill_left_behind(settings: Settings, spare: set[str] | None = None) -> None:
+    """End the HAProxy of a twin that was killed, but for those in the namespaces named in `spare`. Its own command line
+    tells it, whatever the pid file says."""
+    end_all(_folder(settings), spare)
 
 
 def _folder(settings: Settings) -> Path:
     return settings.state / "haproxy"
-
-
-def _processes(folder: Path) -> Iterator[int]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue  # it has just ended
-            if words[0] == EXECUTABLE.encode() and any(word.startswith(f"{folder}/".encode()) for word in words):
-                yield int(entry.name)
-
-
-def _end(pids: list[int], child: subprocess.Popen[bytes] | None = None) -> None:
-    """SIGTERM, then SIGKILL after five seconds."""
-
-    def alive() -> list[int]:
-        if child is not None:
-            child.poll()  # so that it does not stay as a zombie
-        return [pid for pid in pids if Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in alive():
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        deadline = time.monotonic() + 5
-        while alive() and time.monotonic() < deadline:
-            time.sleep(0.02)

@@ -1,25 +1,9 @@
-"""What a load balancer does, as plain data, and its rendering as HAProxy 2.6 configuration.
-
-https://docs.haproxy.org/2.6/configuration.html
-"""
+"""What a load balancer does, as plain data; haproxy_render.py puts it in HAProxy's words."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
-
-# How an Application Load Balancer answers for itself.
-_ERRORS = {
-    400: "400 Bad Request",
-    408: "408 Request Time-out",
-    500: "500 Internal Server Error",
-    502: "502 Bad Gateway",
-    503: "503 Service Temporarily Unavailable",
-    504: "504 Gateway Time-out",
-}
-_TRACE = "1-%[date,hex,bytes(8,8),lower]-%[uuid,regsub(-,,g),bytes(0,24)]"
-_ROOT = "{ req.fhdr(X-Amzn-Trace-Id) -m sub Root= }"
 
 
 @dataclass(frozen=True)
@@ -38,30 +22,62 @@ class HealthCheck:
 
 @dataclass(frozen=True)
 class Server:
-    """A target."""
+    """A target. `source` is the load balancer's own address towards it, empty for the system's choice.
+
+    The others are no part of the configuration's text: HAProxy is told at run time. A draining server gets no new request;
+    a `fail_open` one gets some when too few servers are healthy; `up` is what a HAProxy that starts takes it for.
+    """
 
     name: str
     address: str
     port: int
-    # Not part of the configuration text: HAProxy is told at run time.
+    source: str = ""
     draining: bool = False
+    fail_open: bool = False
+    up: bool = False
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A target group. Servers named in `fail_open` get requests when no server is up."""
+    """A target group. With fewer than `minimum_healthy` servers up, requests go to all that may fail open.
+
+    Times in seconds, 0 for no slow start and no stickiness.
+    """
 
     name: str
     servers: tuple[Server, ...]
     check: HealthCheck
-    fail_open: tuple[str, ...] = ()
     tls: bool = False
     idle_timeout: int = 60
+    balance: str = "roundrobin"
+    slow_start: int = 0
+    stickiness: int = 0
+    minimum_healthy: int = 1
 
     @property
     def checks(self) -> str:
         """The backend that checks the servers of this one, with the health check's own timeouts."""
         return f"{self.name}-checks"
+
+    @property
+    def open(self) -> str:
+        """The backend that serves while too few servers are healthy."""
+        return f"{self.name}-open"
+
+    @property
+    def former(self) -> str:
+        """The backend of a worker that has been replaced, whose servers may be gone."""
+        return f"{self.name}-former"
+
+
+def minimum_healthy(count: str, percentage: str, targets: int) -> int:
+    """How many healthy targets a group needs, by its attributes; each may be "off", and the larger one holds.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health.html
+    """
+    least = 0 if count == "off" else int(count)
+    share = 0 if percentage == "off" else math.ceil(targets * int(percentage) / 100)
+    return max(1, least, share)
 
 
 @dataclass(frozen=True)
@@ -101,205 +117,67 @@ class Condition:
 
 @dataclass(frozen=True)
 class Rule:
+    """`priority` is the rule's own on its listener, 0 for the default rule, which has no conditions."""
+
     action: Forward | FixedResponse | Redirect
     conditions: tuple[Condition, ...] = ()
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Certificates are files with certificate, chain and private key; the first is for clients that name no other.
+
+    `ciphers` and `suites` (TLS 1.3) by OpenSSL's names, versions as in "TLSv1.2".
+    """
+
+    certificates: tuple[str, ...]
+    minimum: str = "TLSv1.2"
+    maximum: str = "TLSv1.3"
+    ciphers: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    http2: bool = True
+
+
+@dataclass(frozen=True)
+class Headers:
+    """What a load balancer does to headers.
+
+    `forwarded_for` is append, preserve or remove; `set` are response headers, pairs of name and value. The others say
+    whether to add the client's port to X-Forwarded-For, to tell the target TLS version and cipher, to drop request headers
+    with other names than letters, digits and hyphens, and to keep the response's Server header.
+    """
+
+    forwarded_for: str = "append"
+    forwarded_port: bool = False
+    tls: bool = False
+    drop_invalid: bool = False
+    server: bool = True
+    set: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class Frontend:
-    """A listener. The first rule whose conditions all match decides; the last one has none."""
+    """A listener. The first rule whose conditions all match decides. `sources` are the networks that clients may have."""
 
     name: str
     address: str
     port: int
     rules: tuple[Rule, ...]
     idle_timeout: int = 60
+    sources: tuple[str, ...] = ("0.0.0.0/0",)
+    tls: Tls | None = None
+    headers: Headers = Headers()
 
 
 @dataclass(frozen=True)
 class Configuration:
+    """All of a VPC's load balancers. `nodes` are their addresses in the VPC."""
+
     frontends: tuple[Frontend, ...] = ()
     backends: tuple[Backend, ...] = ()
+    nodes: tuple[str, ...] = ()
 
-    def render(self, state_file: str, listen_in: str) -> str:
-        """The configuration's text: listeners are in network namespace `listen_in`, servers in HAProxy's own."""
-        lines = [*_head(state_file)]
-        fail_open = {backend.name for backend in self.backends if backend.fail_open}
-        for frontend in self.frontends:
-            lines += ["", *_frontend(frontend, listen_in, fail_open)]
-        for backend in self.backends:
-            lines += ["", *_backend(backend)]
-        return "\n".join(lines) + "\n"
-
-
-def quote(text: str) -> str:
-    """One word of configuration, whatever is in it. Raises ValueError for NUL, which HAProxy can't carry."""
-    if "\0" in text:
-        raise ValueError("a NUL character can't be configured")
-    return re.sub(r"[^A-Za-z0-9_./:=,@+-]", lambda found: "".join(f"\\x{byte:02x}" for byte in found.group().encode()), text)
-
-
-def _head(state_file: str) -> Iterator[str]:
-    yield "global"
-    yield "    nbthread 1"
-    yield "    maxconn 4096"
-    # Relative, because a socket's path may have 97 characters at most and the state folder's may be longer.
-    yield "    stats socket unix@admin.sock mode 600 level admin expose-fd listeners"
-    yield f"    server-state-file {quote(state_file)}"
-    # A replaced worker finishes its requests; the longest deregistration delay is an hour.
-    yield "    hard-stop-after 1h"
-    yield "    log stdout format raw local0 notice"
-    yield ""
-    yield "defaults"
-    yield "    mode http"
-    yield "    log global"
-    yield "    balance roundrobin"
-    yield "    load-server-state-from-file global"
-    # Only what never reached a target is tried again, and on another one.
-    yield "    retries 3"
-    yield "    retry-on conn-failure"
-    yield "    option redispatch 1"
-    # A replaced worker says "Connection: close" on its next response instead of closing under a client's request.
-    yield "    option idle-close-on-response"
-    yield "    option forwardfor"
-    yield "    timeout connect 10s"
-    yield "    timeout queue 10s"
-    yield "    timeout client 60s"
-    yield "    timeout server 60s"
-    for status, words in _ERRORS.items():
-        body = f"<body>\r\n<center><h1>{words}</h1></center>\r\n</body>"
-        page = f"<html>\r\n<head><title>{words}</title></head>\r\n{body}\r\n</html>\r\n"
-        yield f"    http-error status {status} content-type text/html string {quote(page)} hdr Server awselb/2.0"
-
-
-def _frontend(frontend: Frontend, listen_in: str, fail_open: set[str]) -> Iterator[str]:
-    yield f"frontend {quote(frontend.name)}"
-    yield f"    bind {frontend.address}:{frontend.port} namespace {listen_in}"
-    for timeout in ("client", "http-request", "http-keep-alive"):
-        yield f"    timeout {timeout} {frontend.idle_timeout}s"
-    yield "    http-request set-header X-Forwarded-Proto http"
-    yield "    http-request set-header X-Forwarded-Port %[dst_port]"
-    yield f"    http-request set-header X-Amzn-Trace-Id Self={_TRACE};%[req.fhdr(X-Amzn-Trace-Id)] if {_ROOT}"
-    yield f"    http-request set-header X-Amzn-Trace-Id Root={_TRACE} unless {_ROOT}"
-    # The first rule that matches is noted, then carried out: HAProxy itself would answer and redirect before it forwards.
-    for number, rule in enumerate(frontend.rules):
-        conditions = " ".join(_condition(condition) for condition in rule.conditions)
-        yield f"    http-request set-var(txn.rule) int({number}) if !{{ var(txn.rule) -m found }} {conditions}".rstrip()
-    forwards: list[str] = []
-    for number, rule in enumerate(frontend.rules):
-        chosen = f"{{ var(txn.rule) -m int {number} }}"
-        action = rule.action
-        if isinstance(action, FixedResponse):
-            kind = quote(action.content_type or "text/plain")
-            content = f" content-type {kind} string {quote(action.body)}" if action.body else ""
-            yield f"    http-request return status {action.status}{content} hdr Server awselb/2.0 if {chosen}"
-        elif isinstance(action, Redirect):
-            for location, condition in _locations(action):
-                yield f"    http-request redirect location {location} code {action.status} if {chosen}{condition}"
-        else:
-            total = sum(weight for _, weight in action.targets)
-            if len(action.targets) > 1 and total:
-                yield f"    http-request set-var(txn.dice) rand({total}) if {chosen}"
-            share = 0
-            for name, weight in action.targets:
-                share += weight
-                dice = f" {{ var(txn.dice) -m int lt {share} }}" if len(action.targets) > 1 and total else ""
-                if weight == 0 and total:
-                    continue
-                if name in fail_open:
-                    forwards.append(f"    use_backend {name}-open if {chosen}{dice} {{ nbsrv({name}) eq 0 }}")
-                forwards.append(f"    use_backend {name} if {chosen}{dice}")
-    yield from forwards
-
-
-def _wildcards(pattern: str, any_character: str = ".") -> str:
-    return "".join({"*": f"{any_character}*", "?": any_character}.get(character) or re.escape(character) for character in pattern)
-
-
-def _condition(condition: Condition) -> str:
-    """An anonymous ACL: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html"""
-    patterns = [f"^{_wildcards(value)}$" for value in condition.values]
-    if condition.field == "path-pattern":
-        words = ["path", "-m", "reg", "--", *patterns]
-    elif condition.field == "host-header":
-        words = ["req.hdr(host),field(1,:)", "-i", "-m", "reg", "--", *patterns]
-    elif condition.field == "http-header":
-        # The name becomes part of a word that HAProxy reads itself.
-        if not re.fullmatch(r"[A-Za-z0-9!#$%&*+.^_`|~-]+", condition.key):
-            raise ValueError(f"http-header condition: {condition.key!r} is no header name")
-        words = [f"req.fhdr({condition.key})", "-i", "-m", "reg", "--", *patterns]
-    elif condition.field == "query-string":
-        key = _wildcards(condition.key, "[^&=]") if condition.key else "[^&=]*"
-        pairs = [f"(^|&)({key}=){'' if condition.key else '?'}{_wildcards(value, '[^&]')}(&|$)" for value in condition.values]
-        words = ["query", "-i", "-m", "reg", "--", *pairs]
-    elif condition.field == "http-request-method":
-        words = ["method", "-m", "str", "--", *condition.values]
-    elif condition.field == "source-ip":
-        words = ["src", *condition.values]
-    else:
-        raise ValueError(f"conditions on {condition.field!r} are not supported here")
-    fetch, *rest = words
-    return " ".join(("{", quote_fetch(fetch), *(quote(word) for word in rest), "}"))
-
-
-def quote_fetch(expression: str) -> str:
-    """A sample fetch: parentheses are HAProxy's own syntax there."""
-    return "".join(character if character in "()" else quote(character) for character in expression)
-
-
-def _locations(redirect: Redirect) -> Iterator[tuple[str, str]]:
-    """The location as a log-format string, and the condition it is for: a query's "?" stays away where there is no query."""
-    protocol = redirect.protocol.replace("#{protocol}", "http").lower()
-    default_port = "443" if protocol == "https" else "80"
-    port = "" if redirect.port == default_port else f":{redirect.port}"
-    base = f"{protocol}://{redirect.host}{port}{redirect.path}"
-    if redirect.query == "#{query}":
-        yield _format(f"{base}?{redirect.query}"), " { query -m len gt 0 }"
-        yield _format(base), ""
-    else:
-        yield _format(f"{base}?{redirect.query}" if redirect.query else base), ""
-
-
-def _format(text: str) -> str:
-    fetches = {
-        "#{protocol}": "http",
-        "#{host}": "%[req.hdr(host),field(1,:)]",
-        "#{port}": "%[dst_port]",
-        "#{path}": "%[path,regsub(^/,)]",
-        "#{query}": "%[query]",
-    }
-    parts = re.split(r"(#\{[a-z]+\})", text)
-    return "".join(fetches.get(part) or quote(part.replace("%", "%%")) for part in parts)
-
-
-def _backend(backend: Backend) -> Iterator[str]:
-    check = backend.check
-    tls = " ssl verify none" if backend.tls else ""
-    yield f"backend {backend.checks}"
-    yield "    option httpchk"
-    yield (
-        f"    http-check send meth GET uri {quote(check.path)} ver HTTP/1.1"
-        " hdr Host %[bc_dst]:%[bc_dst_port] hdr User-Agent ELB-HealthChecker/2.0"
-    )
-    yield f"    http-check expect status {quote(check.matcher)}"
-    yield f"    timeout connect {check.timeout}s"
-    yield f"    timeout check {check.timeout}s"
-    check_tls = " check-ssl verify none" if check.tls else ""
-    port = f" port {check.port}" if check.port else ""
-    times = f"inter {check.interval}s rise {check.healthy} fall {check.unhealthy}"
-    for server in backend.servers:
-        yield f"    server {_server(server)} check {times}{port}{check_tls}"
-    yield f"backend {backend.name}"
-    yield f"    timeout server {backend.idle_timeout}s"
-    for server in backend.servers:
-        yield f"    server {_server(server)}{tls} track {backend.checks}/{quote(server.name)}"
-    if backend.fail_open:
-        yield f"backend {backend.name}-open"
-        yield f"    timeout server {backend.idle_timeout}s"
-        for server in backend.servers:
-            if server.name in backend.fail_open:
-                yield f"    server {_server(server)}{tls}"
-
-
-def _server(server: Server) -> str:
-    return f"{quote(server.name)} {server.address}:{server.port}"
+    @property
+    def certificates(self) -> set[str]:
+        return {name for frontend in self.frontends if frontend.tls for name in frontend.tls.certificates}

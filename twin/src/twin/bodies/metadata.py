@@ -147,6 +147,9 @@ class Metadata:
 
     def _role_credentials(self, instance_id: str, role_arn: str) -> str:
         now = time.time()
+        if not self.region.allows_service("ec2.amazonaws.com", "sts:AssumeRole", role_arn):
+            words = f"EC2 cannot assume the role {role_arn.rpartition('/')[2]}. Its trust policy does not name ec2.amazonaws.com."
+            return json.dumps({"Code": "AssumeRoleUnauthorizedAccess", "Message": words, "LastUpdated": _stamp(now)}, indent=2)
         with self.region.records():
             until, found = self._credentials.get(instance_id, (0.0, {}))
         if until - now < RENEW_SECONDS:

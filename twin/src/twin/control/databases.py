@@ -23,6 +23,7 @@ from twin.region.region import Region
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2.0
+TRIES = 3  # for what podman itself refuses
 FAILURES = 10  # in a row to bring a server back, after which the instance has failed
 # In these states a server runs, and one that ended is brought back.
 RUNNING = ("available", "modifying", "backing-up")
@@ -69,7 +70,7 @@ class Databases(Loop):
     def tick(self) -> None:
         with self.region.records():
             for database in records.instances(self.region):
-                action = self._next_step(database)
+                action = self._action_for(database)
                 if action:
                     self._submit(database.dbi_resource_id, action, database)
                 for node in records.nodes_of(database):
@@ -79,7 +80,7 @@ class Databases(Loop):
                 self._submit(snapshot.folder, self.backups.copy, snapshot)
         self._submit("sweep", lambda _: self.backups.sweep(), None)
 
-    def _next_step(self, database: Any) -> Callable[[Any], None] | None:
+    def _action_for(self, database: Any) -> Callable[[Any], None] | None:
         """What to do for an instance now. Call with the lock held."""
         actions = {
             "creating": self._create,
@@ -142,23 +143,26 @@ class Databases(Loop):
                 self._failures.pop(key, None)
             except (PodmanError, OSError, ValueError) as error:
                 log.error("%s: %s failed: %s", key, action.__name__.strip("_"), error)
-                self._failed(key, record)
+                # podman's own failures, as under load, pass; PostgreSQL's words come from a server that won't start.
+                self._failed(key, record, may_pass=str(error).startswith("podman "))
             except Exception:
                 log.exception("%s: %s failed", key, action.__name__.strip("_"))
-                self._failed(key, record)
+                self._failed(key, record, may_pass=False)
             finally:
                 with self._lock:
                     self._busy.discard(key)
 
         self._pool.submit(work)
 
-    def _failed(self, key: str, record: Any) -> None:
+    def _failed(self, key: str, record: Any, may_pass: bool) -> None:
         self._not_before[key] = time.monotonic() + RETRY_SECONDS
         self._failures[key] = self._failures.get(key, 0) + 1
         if not records.has_body(record):
             return
         # A failover that was begun must end, however often it takes.
         hopeless = self._failures[key] >= FAILURES and not self.nodes.alive(record.node) and record.standby is None
+        if may_pass and self._failures[key] < TRIES:
+            return
         if hopeless or (record.status in FATAL and not record.failover_requested):
             with self.region.records():
                 record.status = "failed"
@@ -196,10 +200,10 @@ class Databases(Loop):
             )
             with self.region.records():
                 database.source = None
-        else:
-            tell(self.region, database, 5)
         if database.multi_az and not self.multi_az.build(database):
             log.warning("%s: no zone for a standby now", database.db_instance_identifier)
+        if not restored:
+            tell(self.region, database, 5)
         if database.backup_retention_period:
             self.backups.keep(database)
         self._settle(database, "creating")

@@ -16,6 +16,9 @@ from twin.region.region import Region
 
 log = logging.getLogger(__name__)
 
+# What the execution role must be allowed, by the destination's service.
+ACTIONS = {"sqs": "sqs:SendMessage", "sns": "sns:Publish", "lambda": "lambda:InvokeFunction"}
+
 
 @dataclass(frozen=True)
 class Result:
@@ -63,9 +66,13 @@ class Result:
         return self.payload.decode(), attributes
 
 
-def deliver(region: Region, arn: str, body: str, attributes: dict[str, dict[str, str]] | None = None) -> None:
-    """Send to a queue, a topic or another function; what can't be sent is logged, as AWS counts it in a metric."""
+def deliver(region: Region, role: str, arn: str, body: str, attributes: dict[str, dict[str, str]] | None = None) -> None:
+    """Send to a queue, a topic or another function, as the function's role may; what can't be sent is logged, as AWS
+    counts it in a metric."""
     service = arn.split(":")[2] if arn.count(":") >= 5 else ""
+    if service in ACTIONS and not region.allows_role(role, ACTIONS[service], arn):
+        log.error("%s: %s may not %s; the record of an invocation is lost", arn, role, ACTIONS[service])
+        return
     try:
         with region.records():
             if service == "sqs":

@@ -228,11 +228,11 @@ class Functions(Loop):
             side = "OnSuccess" if condition == "Success" else "OnFailure"
             target = (destinations.get(side) or {}).get("Destination")
             if target:
-                deliver(self.region, target, result.record())
+                deliver(self.region, function.role, target, result.record())
             if condition != "Success":
                 log.warning("%s: event %s failed: %s", function.name, event.request_id, condition)
                 if dead_letters:
-                    deliver(self.region, dead_letters, *result.dead_letter())
+                    deliver(self.region, function.role, dead_letters, *result.dead_letter())
             return True
 
         if time.monotonic() - event.accepted > age:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from moto.core.utils import utcnow
@@ -13,6 +14,8 @@ from twin.region.region import Region
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceState.html
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+# Hears of every change of an instance's state: EventBridge's events are made from it.
+state_listener: Callable[[Any, str], None] | None = None
 
 
 def set_state(instance: Any, name: str, code: str = "", message: str = "") -> None:
@@ -21,6 +24,10 @@ def set_state(instance: Any, name: str, code: str = "", message: str = "") -> No
     instance._state.code = STATES[name]
     instance.state_reason = instances.StateReason(f"{code}: {message}" if code else "", code)
     instance._reason = f"{message} ({utcnow():%Y-%m-%d %H:%M:%S} GMT)" if message else ""
+    if getattr(instance, "announced_state", None) != name:
+        instance.announced_state = name
+        if state_listener is not None:
+            state_listener(instance, name)
     if name == "terminated":
         _give_back_addresses(instance)
 

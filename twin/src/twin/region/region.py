@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from moto.backends import get_backend
 
+from twin.access import gate
 from twin.bodies.dns import Names
 from twin.bodies.podman import Podman
 from twin.region.faults import Faults
@@ -178,6 +179,14 @@ class Region:
                     role = profile.roles[0]
                     return InstanceRole(role.name, role.arn, profile.arn, profile.id)
         return None
+
+    def allows_service(self, principal: str, action: str, resource_arn: str, context: dict[str, str] | None = None) -> bool:
+        """Whether the resource's own policy lets a service ("sns.amazonaws.com") do this; `context` has condition keys."""
+        return gate.allows_service(self, principal, action, resource_arn, context)
+
+    def allows_role(self, role_arn: str, action: str, resource_arn: str) -> bool:
+        """Whether a role that a service acts with may do this."""
+        return gate.allows_role(self, role_arn, action, resource_arn)
 
     def assume_role(self, role_arn: str, session: str, seconds: int) -> tuple[str, str, str]:
         """Temporary credentials of a role: access key id, secret access key, session token."""

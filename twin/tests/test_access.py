@@ -1,0 +1,475 @@
+"""Access control over HTTP: who calls, what policies allow, and how a denial reads."""
+
+from __future__ import annotations
+
+import functools
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+from botocore.client import Config
+from botocore.exceptions import ClientError
+
+from twin.settings import Settings
+
+GUIDE = "https://docs.aws.amazon.com/IAM/latest/UserGuide"
+ACCOUNT = "123456789012"
+Make = Callable[[str], Any]
+
+
+class Iam:
+    """The operator's clients, and principals made to order: each a role that the operator assumes, or a user."""
+
+    def __init__(self, served: Settings, client: Make) -> None:
+        self.served = served
+        self.client = client
+        self.iam, self.sts = client("iam"), client("sts")
+
+    def session(self, key: str, secret: str, token: str | None = None) -> Make:
+        session = boto3.Session(key, secret, token, region_name=self.served.region)
+        config = Config(retries={"total_max_attempts": 1}, signature_version=None, s3={"addressing_style": "path"})
+        make: Any = session.client
+        return functools.cache(lambda service: make(service, endpoint_url=self.served.endpoint_url, config=config))
+
+    def role(self, *statements: dict[str, Any], **options: Any) -> str:
+        """A role with these statements; its name."""
+        name = f"role-{uuid.uuid4().hex[:8]}"
+        trust = options.pop("trust", None) or {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+        document = {"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": trust}]}
+        self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(document), **options)
+        if statements:
+            self.allow(name, *statements)
+        return name
+
+    def allow(self, role: str, *statements: dict[str, Any]) -> None:
+        document = {"Version": "2012-10-17", "Statement": list(statements)}
+        self.iam.put_role_policy(RoleName=role, PolicyName="own", PolicyDocument=json.dumps(document))
+
+    def assume(self, role: str, **options: Any) -> Make:
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+        found = self.sts.assume_role(RoleArn=arn, RoleSessionName="test", **options)["Credentials"]
+        return self.session(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
+
+    def acting(self, *statements: dict[str, Any], **options: Any) -> Make:
+        """Clients of a new role with these statements."""
+        return self.assume(self.role(*statements, **options))
+
+    def user(self, *statements: dict[str, Any]) -> tuple[str, dict[str, str]]:
+        name = f"user-{uuid.uuid4().hex[:8]}"
+        self.iam.create_user(UserName=name, Tags=[{"Key": "team", "Value": "blue"}])
+        if statements:
+            document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+            self.iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=document)
+        key: dict[str, str] = self.iam.create_access_key(UserName=name)["AccessKey"]
+        return name, key
+
+
+def allow(*actions: str, on: str | list[str] = "*", **condition: Any) -> dict[str, Any]:
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": on}
+    return {**statement, "Condition": condition} if condition else statement
+
+
+def deny(*actions: str, on: str | list[str] = "*", **condition: Any) -> dict[str, Any]:
+    return {**allow(*actions, on=on, **condition), "Effect": "Deny"}
+
+
+def code_of(call: Callable[[], Any]) -> str:
+    """The error code of a call, or "" when it goes through."""
+    try:
+        call()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return ""
+
+
+def refused(call: Callable[[], Any], code: str) -> str:
+    """Assert that a call fails with this code; its message."""
+    with pytest.raises(ClientError) as caught:
+        call()
+    assert caught.value.response["Error"]["Code"] == code, caught.value
+    return str(caught.value.response["Error"]["Message"])
+
+
+@pytest.fixture(scope="module")
+def iam(served: Settings, client: Make) -> Iam:
+    return Iam(served, client)
+
+
+class Things:
+    """One resource of each kind that the platform's policies name, and a second of some."""
+
+    def __init__(self, client: Make) -> None:
+        self.dynamodb, self.s3, self.sns, self.sqs = (client(name) for name in ("dynamodb", "s3", "sns", "sqs"))
+        self.tag = uuid.uuid4().hex[:8]
+        self.tables = []
+        for name in (f"one-{self.tag}", f"two-{self.tag}"):
+            table = self.dynamodb.create_table(
+                TableName=name,
+                AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+                KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+                BillingMode="PAY_PER_REQUEST",
+            )
+            self.tables.append(table["TableDescription"]["TableArn"])
+        self.table = f"one-{self.tag}"
+        self.bucket = f"bucket-{self.tag}"
+        self.s3.create_bucket(Bucket=self.bucket)
+        self.topic = self.sns.create_topic(Name=f"topic-{self.tag}")["TopicArn"]
+        self.queue = self.sqs.create_queue(QueueName=f"queue-{self.tag}")["QueueUrl"]
+        self.queue_arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:queue-{self.tag}"
+        self.secret = client("secretsmanager").create_secret(Name=f"secret-{self.tag}", SecretString="x")["ARN"]
+        client("logs").create_log_group(logGroupName=f"group-{self.tag}")
+        client("ssm").put_parameter(Name=f"/own/{self.tag}", Value="x", Type="String")
+        client("cloudwatch").put_metric_alarm(
+            AlarmName=f"alarm-{self.tag}",
+            MetricName="m",
+            Namespace="n",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=1,
+            ComparisonOperator="GreaterThanThreshold",
+            Statistic="Sum",
+        )
+
+
+@pytest.fixture(scope="module")
+def things(iam: Iam) -> Things:
+    return Things(iam.client)
+
+
+def permissions(things: Things) -> list[tuple[str, str, Callable[[Make], Any]]]:
+    """Action, resource, and a call that needs this one permission and no other."""
+    key = {"id": {"S": "a"}}
+    update: dict[str, Any] = {"UpdateExpression": "SET v = :v", "ExpressionAttributeValues": {":v": {"N": "1"}}}
+    logs = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:group-{things.tag}:*"
+    objects = f"arn:aws:s3:::{things.bucket}/pictures/*"
+    tag = things.tag
+    return [
+        ("dynamodb:PutItem", things.tables[0], lambda to: to("dynamodb").put_item(TableName=things.table, Item=key)),
+        ("dynamodb:GetItem", things.tables[0], lambda to: to("dynamodb").get_item(TableName=things.table, Key=key)),
+        (
+            "dynamodb:UpdateItem",
+            things.tables[0],
+            lambda to: to("dynamodb").update_item(TableName=things.table, Key=key, **update),
+        ),
+        ("sns:Publish", things.topic, lambda to: to("sns").publish(TopicArn=things.topic, Message="x")),
+        ("sqs:SendMessage", things.queue_arn, lambda to: to("sqs").send_message(QueueUrl=things.queue, MessageBody="x")),
+        ("s3:PutObject", objects, lambda to: to("s3").put_object(Bucket=things.bucket, Key="pictures/a", Body=b"x")),
+        ("s3:GetObject", objects, lambda to: to("s3").get_object(Bucket=things.bucket, Key="pictures/a")),
+        ("s3:DeleteObject", objects, lambda to: to("s3").delete_object(Bucket=things.bucket, Key="pictures/b")),
+        ("s3:ListBucket", f"arn:aws:s3:::{things.bucket}", lambda to: to("s3").list_objects_v2(Bucket=things.bucket)),
+        (
+            "secretsmanager:GetSecretValue",
+            things.secret,
+            lambda to: to("secretsmanager").get_secret_value(SecretId=f"secret-{tag}"),
+        ),
+        (
+            "logs:CreateLogStream",
+            logs,
+            lambda to: to("logs").create_log_stream(logGroupName=f"group-{tag}", logStreamName=uuid.uuid4().hex),
+        ),
+        (
+            "ssm:GetParameter",
+            f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/own/*",
+            lambda to: to("ssm").get_parameter(Name=f"/own/{tag}"),
+        ),
+        (
+            "cloudwatch:PutMetricData",
+            "*",
+            lambda to: to("cloudwatch").put_metric_data(Namespace="n", MetricData=[{"MetricName": "m"}]),
+        ),
+        (
+            "cloudwatch:SetAlarmState",
+            f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:alarm-{tag}",
+            lambda to: to("cloudwatch").set_alarm_state(AlarmName=f"alarm-{tag}", StateValue="OK", StateReason="x"),
+        ),
+        ("ec2:DescribeInstances", "*", lambda to: to("ec2").describe_instances()),
+        ("autoscaling:DescribeAutoScalingGroups", "*", lambda to: to("autoscaling").describe_auto_scaling_groups()),
+        ("elasticloadbalancing:DescribeLoadBalancers", "*", lambda to: to("elbv2").describe_load_balancers()),
+        ("rds:DescribeDBInstances", "*", lambda to: to("rds").describe_db_instances()),
+        ("lambda:ListFunctions", "*", lambda to: to("lambda").list_functions()),
+        ("events:ListRules", "*", lambda to: to("events").list_rules()),
+        ("kms:ListKeys", "*", lambda to: to("kms").list_keys()),
+        ("iam:ListRoles", "*", lambda to: to("iam").list_roles()),
+        ("acm:ListCertificates", "*", lambda to: to("acm").list_certificates()),
+        ("fis:ListExperiments", "*", lambda to: to("fis").list_experiments()),
+        ("cloudfront:ListDistributions", "*", lambda to: to("cloudfront").list_distributions()),
+        (
+            "budgets:ViewBudget",
+            f"arn:aws:budgets::{ACCOUNT}:budget/*",
+            lambda to: to("budgets").describe_budgets(AccountId=ACCOUNT),
+        ),
+    ]
+
+
+DENIALS = {
+    "UnauthorizedOperation": ("ec2",),
+    "AuthorizationError": ("sns",),
+    "AccessDenied": (*("s3", "sqs", "autoscaling", "elasticloadbalancing", "rds", "iam", "sts", "cloudwatch", "cloudfront"),),
+}
+
+
+def denial(action: str) -> str:
+    service = action.partition(":")[0]
+    return next((code for code, services in DENIALS.items() if service in services), "AccessDeniedException")
+
+
+@pytest.mark.rule(
+    "access",
+    "A request is denied unless a policy allows its action; every other permission stays.",
+    f"{GUIDE}/reference_policies_evaluation-logic_policy-eval-denyallow.html",
+)
+def test_a_role_with_one_permission_less_fails_exactly_there(iam: Iam, things: Things) -> None:
+    rows = permissions(things)
+    role = iam.role(*(allow(action, on=on) for action, on, _ in rows))
+    acting = iam.assume(role)
+    assert {action: code_of(lambda call=call: call(acting)) for action, _, call in rows} == {action: "" for action, _, _ in rows}
+    for missing, _, _ in rows:
+        iam.allow(role, *(allow(action, on=on) for action, on, _ in rows if action != missing))
+        outcome = {action: code_of(lambda call=call: call(acting)) for action, _, call in rows}
+        assert outcome == {action: denial(action) if action == missing else "" for action, _, _ in rows}
+
+
+@pytest.mark.rule(
+    "access", "A permission for one resource is none for another.", f"{GUIDE}/reference_policies_elements_resource.html"
+)
+def test_permissions_are_for_resources(iam: Iam, things: Things) -> None:
+    acting = iam.acting(
+        allow("dynamodb:*", on=things.tables[0]), allow("s3:GetObject", "s3:PutObject", on=f"arn:aws:s3:::{things.bucket}/mine/*")
+    )
+    message = refused(
+        lambda: acting("dynamodb").get_item(TableName=f"two-{things.tag}", Key={"id": {"S": "a"}}), "AccessDeniedException"
+    )
+    assert f"is not authorized to perform: dynamodb:GetItem on resource: {things.tables[1]} because no identity-based" in message
+    acting("s3").put_object(Bucket=things.bucket, Key="mine/a", Body=b"x")
+    refused(lambda: acting("s3").put_object(Bucket=things.bucket, Key="yours/a", Body=b"x"), "AccessDenied")
+    acting("dynamodb").batch_get_item(RequestItems={things.table: {"Keys": [{"id": {"S": "a"}}]}})
+    both = {name: {"Keys": [{"id": {"S": "a"}}]} for name in (things.table, f"two-{things.tag}")}
+    refused(lambda: acting("dynamodb").batch_get_item(RequestItems=both), "AccessDeniedException")
+
+
+@pytest.mark.rule(
+    "access",
+    'Actions without resource-level permissions need Resource "*".',
+    f"{GUIDE}/reference_policies_elements_resource.html#reference_policies_elements_resource_wildcards",
+)
+def test_describing_needs_all_resources(iam: Iam) -> None:
+    narrow = iam.acting(allow("ec2:DescribeInstances", on=f"arn:aws:ec2:us-east-1:{ACCOUNT}:instance/*"))
+    refused(lambda: narrow("ec2").describe_instances(), "UnauthorizedOperation")
+
+
+@pytest.mark.rule(
+    "access",
+    "An explicit deny in any policy outweighs every allow.",
+    f"{GUIDE}/reference_policies_evaluation-logic_policy-eval-denyallow.html",
+)
+def test_an_explicit_deny_wins(iam: Iam, things: Things) -> None:
+    acting = iam.acting(allow("*"), deny("sqs:DeleteQueue", on=things.queue_arn))
+    message = refused(lambda: acting("sqs").delete_queue(QueueUrl=things.queue), "AccessDenied")
+    assert "with an explicit deny in an identity-based policy" in message
+    acting("sqs").send_message(QueueUrl=things.queue, MessageBody="x")
+
+
+@pytest.mark.rule(
+    "access", "A permissions boundary limits what identity policies can allow.", f"{GUIDE}/access_policies_boundaries.html"
+)
+def test_a_boundary_limits(iam: Iam, things: Things) -> None:
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allow("sqs:*")]})
+    boundary = iam.iam.create_policy(PolicyName=f"boundary-{things.tag}", PolicyDocument=document)["Policy"]["Arn"]
+    acting = iam.acting(allow("*"), PermissionsBoundary=boundary)
+    acting("sqs").list_queues()
+    assert "because no permissions boundary allows the SNS:" in refused(
+        lambda: acting("sns").publish(TopicArn=things.topic, Message="x"), "AuthorizationError"
+    )
+
+
+@pytest.mark.rule(
+    "access",
+    "A session's permissions are what both its role's policies and its session policy allow.",
+    f"{GUIDE}/access_policies.html#policies_session",
+)
+def test_a_session_policy_limits(iam: Iam, things: Things) -> None:
+    role = iam.role(allow("sqs:*"))
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow("sqs:SendMessage"), allow("sns:*")]})
+    acting = iam.assume(role, Policy=policy)
+    acting("sqs").send_message(QueueUrl=things.queue, MessageBody="x")
+    message = refused(lambda: acting("sqs").receive_message(QueueUrl=things.queue), "AccessDenied")
+    assert "because no session policy allows" in message
+    refused(lambda: acting("sns").publish(TopicArn=things.topic, Message="x"), "AuthorizationError")
+
+
+@pytest.mark.rule(
+    "access",
+    "Tags of principals and of resources can be compared by condition keys and policy variables.",
+    f"{GUIDE}/access_tags.html",
+)
+@pytest.mark.rule(
+    "access",
+    "A policy variable stands for a value of the request, such as the caller's user name.",
+    f"{GUIDE}/reference_policies_variables.html",
+)
+def test_conditions_and_variables(iam: Iam, things: Things) -> None:
+    name, key = iam.user(
+        allow("s3:PutObject", on=f"arn:aws:s3:::{things.bucket}/home/${{aws:username}}/*"),
+        allow("ec2:DeleteVpc", StringEquals={"ec2:ResourceTag/team": "${aws:PrincipalTag/team}"}),
+        allow("s3:ListBucket", on=f"arn:aws:s3:::{things.bucket}", StringLike={"s3:prefix": "home/*"}),
+        allow("sqs:ListQueues", IpAddress={"aws:SourceIp": "10.0.0.0/8"}),
+        allow("sns:ListTopics", DateLessThan={"aws:CurrentTime": "2020-01-01T00:00:00Z"}),
+    )
+    to = iam.session(key["AccessKeyId"], key["SecretAccessKey"])
+    to("s3").put_object(Bucket=things.bucket, Key=f"home/{name}/a", Body=b"x")
+    refused(lambda: to("s3").put_object(Bucket=things.bucket, Key="home/other/a", Body=b"x"), "AccessDenied")
+    to("s3").list_objects_v2(Bucket=things.bucket, Prefix="home/a")
+    refused(lambda: to("s3").list_objects_v2(Bucket=things.bucket), "AccessDenied")
+    refused(lambda: to("sqs").list_queues(), "AccessDenied")
+    refused(lambda: to("sns").list_topics(), "AuthorizationError")
+    ec2 = iam.client("ec2")
+    vpcs = {}
+    for team in ("blue", "red"):
+        tags = [{"ResourceType": "vpc", "Tags": [{"Key": "team", "Value": team}]}]
+        vpcs[team] = ec2.create_vpc(CidrBlock="10.77.0.0/16", TagSpecifications=tags)["Vpc"]["VpcId"]
+    refused(lambda: to("ec2").delete_vpc(VpcId=vpcs["red"]), "UnauthorizedOperation")
+    to("ec2").delete_vpc(VpcId=vpcs["blue"])
+    ec2.delete_vpc(VpcId=vpcs["red"])
+
+
+@pytest.mark.rule(
+    "access",
+    "aws:RequestTag and aws:TagKeys control which tags a request may give.",
+    f"{GUIDE}/access_tags.html#access_tags_control-requests",
+)
+def test_tags_in_requests(iam: Iam) -> None:
+    acting = iam.acting(
+        allow(
+            "sqs:CreateQueue",
+            "sqs:TagQueue",
+            StringEquals={"aws:RequestTag/team": "blue"},
+            **{"ForAllValues:StringEquals": {"aws:TagKeys": ["team"]}},
+        )
+    )
+    name = f"tagged-{uuid.uuid4().hex[:6]}"
+    refused(lambda: acting("sqs").create_queue(QueueName=name), "AccessDenied")
+    refused(lambda: acting("sqs").create_queue(QueueName=name, tags={"team": "red"}), "AccessDenied")
+    refused(lambda: acting("sqs").create_queue(QueueName=name, tags={"team": "blue", "other": "x"}), "AccessDenied")
+    acting("sqs").create_queue(QueueName=name, tags={"team": "blue"})
+
+
+@pytest.mark.rule(
+    "access",
+    "dynamodb:LeadingKeys limits a principal to items of its own partition keys.",
+    "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html",
+)
+@pytest.mark.rule(
+    "access",
+    "A transaction needs the permission of each item's own action.",
+    "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html",
+)
+def test_dynamodb_keys_and_transactions(iam: Iam, things: Things) -> None:
+    leading = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["mine"]}}
+    acting = iam.acting(allow("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", on=things.tables[0], **leading))
+    to, table = acting("dynamodb"), things.table
+    to.get_item(TableName=table, Key={"id": {"S": "mine"}})
+    refused(lambda: to.get_item(TableName=table, Key={"id": {"S": "yours"}}), "AccessDeniedException")
+    query = {"TableName": table, "KeyConditionExpression": "#k = :v", "ExpressionAttributeNames": {"#k": "id"}}
+    to.query(**query, ExpressionAttributeValues={":v": {"S": "mine"}})
+    refused(lambda: to.query(**query, ExpressionAttributeValues={":v": {"S": "yours"}}), "AccessDeniedException")
+    put = {"Put": {"TableName": table, "Item": {"id": {"S": "mine"}}}}
+    to.transact_write_items(TransactItems=[put])
+    delete = {"Delete": {"TableName": table, "Key": {"id": {"S": "b"}}}}
+    message = refused(lambda: to.transact_write_items(TransactItems=[put, delete]), "AccessDeniedException")
+    assert "dynamodb:DeleteItem" in message
+
+
+@pytest.mark.rule(
+    "access", "Handing a role to a service needs iam:PassRole for that role.", f"{GUIDE}/id_roles_use_passrole.html"
+)
+@pytest.mark.rule(
+    "access",
+    "iam:PassedToService says which service a role may be passed to.",
+    f"{GUIDE}/reference_policies_iam-condition-keys.html#ck_PassedToService",
+)
+def test_passing_a_role(iam: Iam, things: Things) -> None:
+    passed = iam.role(trust={"Service": "fis.amazonaws.com"})
+    arn = f"arn:aws:iam::{ACCOUNT}:role/{passed}"
+    template = {
+        "description": "x",
+        "roleArn": arn,
+        "stopConditions": [{"source": "none"}],
+        "actions": {"wait": {"actionId": "aws:fis:wait", "parameters": {"duration": "PT1M"}}},
+        "targets": {},
+        "tags": {},
+        "clientToken": "x",
+    }
+
+    def create(*statements: dict[str, Any]) -> None:
+        iam.acting(allow("fis:*"), *statements)("fis").create_experiment_template(**template)
+
+    assert f"iam:PassRole on resource: {arn}" in refused(create, "AccessDeniedException")
+    other = allow("iam:PassRole", on=arn, StringEquals={"iam:PassedToService": "lambda.amazonaws.com"})
+    refused(lambda: create(other), "AccessDeniedException")
+    create(allow("iam:PassRole", on=arn, StringEquals={"iam:PassedToService": "fis.amazonaws.com"}))
+
+
+@pytest.mark.rule(
+    "access",
+    "A launch needs ec2:RunInstances on every resource it takes, and iam:PassRole for the profile's role.",
+    "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ExamplePolicies_EC2.html",
+)
+def test_launching_needs_every_resource(iam: Iam) -> None:
+    ec2 = iam.client("ec2")
+    image = ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    passed = iam.role(trust={"Service": "ec2.amazonaws.com"})
+    profile = f"profile-{uuid.uuid4().hex[:6]}"
+    iam.iam.create_instance_profile(InstanceProfileName=profile)
+    iam.iam.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=passed)
+    data = {"ImageId": image, "InstanceType": "t3.micro", "IamInstanceProfile": {"Name": profile}}
+    template = ec2.create_launch_template(LaunchTemplateName=profile, LaunchTemplateData=data)["LaunchTemplate"][
+        "LaunchTemplateId"
+    ]
+    own = [f"arn:aws:ec2:us-east-1:{ACCOUNT}:{kind}/*" for kind in ("instance", "volume", "network-interface", "security-group")]
+    parts = [
+        *own,
+        f"arn:aws:ec2:us-east-1::image/{image}",
+        f"arn:aws:ec2:us-east-1:{ACCOUNT}:subnet/{subnet}",
+        f"arn:aws:ec2:us-east-1:{ACCOUNT}:launch-template/{template}",
+    ]
+    role = iam.role()
+    acting = iam.assume(role)("ec2")
+
+    def launch(**options: Any) -> None:
+        # DryRun says whether the launch would have been allowed.
+        acting.run_instances(
+            LaunchTemplate={"LaunchTemplateId": template}, SubnetId=subnet, MinCount=1, MaxCount=1, DryRun=True, **options
+        )
+
+    passing = allow("iam:PassRole", on=f"arn:aws:iam::{ACCOUNT}:role/{passed}")
+    iam.allow(role, allow("ec2:RunInstances", on=parts), passing)
+    refused(launch, "DryRunOperation")
+    for missing in parts:
+        iam.allow(role, allow("ec2:RunInstances", on=[part for part in parts if part != missing]), passing)
+        assert missing in refused(launch, "UnauthorizedOperation")
+    iam.allow(role, allow("ec2:RunInstances", on=parts))
+    assert "iam:PassRole" in refused(launch, "UnauthorizedOperation")
+    iam.allow(role, allow("ec2:RunInstances", on=parts), passing)
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "a", "Value": "b"}]}]
+    assert "ec2:CreateTags" in refused(lambda: launch(TagSpecifications=tags), "UnauthorizedOperation")
+
+
+@pytest.mark.rule(
+    "access",
+    "Groups give their policies to their users, and AWS-managed policies allow what they say.",
+    f"{GUIDE}/access_policies_managed-vs-inline.html",
+)
+def test_groups_and_managed_policies(iam: Iam) -> None:
+    name, key = iam.user()
+    to = iam.session(key["AccessKeyId"], key["SecretAccessKey"])
+    refused(lambda: to("sqs").list_queues(), "AccessDenied")
+    group = f"group-{uuid.uuid4().hex[:6]}"
+    iam.iam.create_group(GroupName=group)
+    iam.iam.attach_group_policy(GroupName=group, PolicyArn="arn:aws:iam::aws:policy/AmazonSQSReadOnlyAccess")
+    iam.iam.add_user_to_group(GroupName=group, UserName=name)
+    to("sqs").list_queues()
+    refused(lambda: to("sqs").create_queue(QueueName="x"), "AccessDenied")
