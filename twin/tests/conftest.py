@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import pytest
+from conformance import pytest_addoption, pytest_configure  # noqa: F401 (the option --conformance)
 
 from twin.bodies import debian, lambda_runtime, postgres_image
 from twin.bodies.podman import Podman
