@@ -27,8 +27,8 @@ from twin.control.autoscaling import AutoScaling
 from twin.control.loop import Loop
 from twin.region import autoscaling, ec2, launch_templates, patch
 from twin.region.ec2 import set_state
-from twin.region.elbv2 import DRAINING, HEALTHY, TargetHealth
 from twin.region.region import Region
+from twin.region.target_health import DRAINING, HEALTHY, TargetHealth
 from twin.settings import Settings
 
 GROUP = "fleet"
