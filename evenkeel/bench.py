@@ -5,6 +5,7 @@ The seconds are this machine's, not AWS's. Traffic goes to the local region alon
 
 from __future__ import annotations
 
+import json
 import os
 import platform as machine
 import statistics
@@ -127,7 +128,8 @@ def scale() -> str:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Failure(f"the twin does not keep up: {done.stdout.strip().splitlines()[-1]}")
-        return report.read_text().strip()
+        figures: dict[str, Any] = json.loads(report.read_text())
+        return "; ".join(f"{name}: {value}" for name, value in figures.items())
 
 
 def _machine() -> str:
