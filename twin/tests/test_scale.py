@@ -2,7 +2,9 @@
 
 Everything is real but the instances' machines. `make bench` measures, with EVENKEEL_SCALE_SECONDS=300: a hundred calls a second,
 and no loop later than a period. Without it, a test must pass on a machine that is busy with other things: a quarter of the
-calls, for half a minute, and loops that only may not stand still. The load comes from this process, on the machine it loads: requests are signed beforehand, and answers only counted.
+calls, for half a minute, and loops that only may not stand still.
+
+The load comes from this process, on the machine it loads: requests are signed beforehand, and answers only counted.
 """
 
 from __future__ import annotations
