@@ -117,7 +117,7 @@ def test_a_zone_goes_dark_with_the_database_in_it(platform: Platform) -> None:
     # A service that has more to hash than cores to do it says so; that is no trace of the zone, but it counts as no success.
     lost = [(round(one.at - moment, 1), one.status, one.words) for one in late if "Too many" not in one.words]
     print(
-        f"\n{len(running.sent())} requests; {len(inside)} failed in the {WINDOW} s of detection, {len(late)} of {len(sent)} later; "
+        f"\n{len(running.sent())} requests; {len(inside)} failed in {WINDOW} s of detection, {len(late)} of {len(sent)} later; "
         f"database in the other zone after {promoted:.1f} s, signups again after {first_signup_after(running, moment)} s, "
         f"capacity after {restored:.1f} s"
     )
