@@ -13,6 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+# moto reads its settings when it is imported: the twin's, and no list of AMIs to be made for every test.
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+
 import boto3
 import pytest
 

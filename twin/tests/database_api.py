@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,64 +11,44 @@ from typing import Any
 
 import boto3
 import psycopg2
-import pytest
+from common import api_of, clear, served_at, undoing, until
 from moto.moto_api._internal.models import moto_api_backend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from twin.bodies import netns
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control.databases import Databases
-from twin.region import patch, rds
+from twin.region import rds
 from twin.region.rds_records import Node
 from twin.region.region import Region
-from twin.settings import Settings
+from twin.settings import API_PORT, Settings
 
 ZONES = ("us-east-1b", "us-east-1c", "us-east-1d")
 
 
 @contextmanager
-def serving(twin_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+def serving(twin_settings: Settings, folder: Path) -> Iterator[Api]:
     """A region with RDS behind HTTP; everything is gone afterwards."""
-    # The extensions change moto's classes; this takes the changes back afterwards.
-    undoable: Any = monkeypatch.setattr
-    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
     settings = replace(twin_settings, name=f"{twin_settings.name}-databases", state=folder)
     region = Region(settings, Podman(settings))
     region.podman.configure()
     region.network = Network(settings, lambda vpc, namespace: None, lambda vpc: None)
     clear(region)
     region.network.open()
-    rds.install(region)
-    loop = Databases(region)
-    region.loops[loop.name] = loop
-    loop.start()
-    moto = DomainDispatcherApplication(create_backend_app)
-
-    def api(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        with region.lock:
-            return list(moto(environ, start_response))
-
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = make_server(settings.address, 4566, api, threaded=True)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield Api(region)
-    finally:
-        server.shutdown()
-        server.server_close()
-        for running in region.loops.values():
-            running.end()
-            running.join(timeout=30)
-        clear(region)
-        moto_api_backend.reset()
-
-
-def clear(region: Region) -> None:
-    for name in region.podman.containers():
-        region.podman.remove(name)
-    region.network.close()
+    with undoing():
+        rds.install(region)
+        loop = Databases(region)
+        region.loops[loop.name] = loop
+        loop.start()
+        try:
+            with served_at(settings.address, API_PORT, api_of(region)):
+                yield Api(region)
+        finally:
+            for running in region.loops.values():
+                running.end()
+                running.join(timeout=30)
+            clear(region)
+            moto_api_backend.reset()
 
 
 class Api:
@@ -121,14 +98,14 @@ class Api:
         return found
 
     def wait(self, status: str, name: str = "test", seconds: float = 90) -> dict[str, Any]:
-        wait_for(lambda: self.describe(name)["DBInstanceStatus"] in (status, "failed"), seconds)
+        until(lambda: self.describe(name)["DBInstanceStatus"] in (status, "failed"), seconds)
         found = self.describe(name)
         assert found["DBInstanceStatus"] == status
         return found
 
     def delete(self, name: str = "test", **options: Any) -> None:
         self.rds.delete_db_instance(**{"DBInstanceIdentifier": name, "SkipFinalSnapshot": True, **options})
-        wait_for(lambda: name not in [found["DBInstanceIdentifier"] for found in self.rds.describe_db_instances()["DBInstances"]])
+        until(lambda: name not in [found["DBInstanceIdentifier"] for found in self.rds.describe_db_instances()["DBInstances"]])
 
     def record(self, name: str = "test") -> Any:
         return self.region.backend("rds").databases[name]
@@ -172,13 +149,6 @@ class Api:
         """Messages of the instance's events, oldest first."""
         wanted = {"SourceIdentifier": "test", "SourceType": "db-instance", **filters}
         return [event["Message"] for event in self.rds.describe_events(**wanted)["Events"]]
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.1)
 
 
 def ask(connection: Any, query: str) -> Any:

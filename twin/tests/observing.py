@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
-import pytest
 from botocore.config import Config
+from common import api_of, served_at, undoing
 from moto.moto_api._internal.models import moto_api_backend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from twin.bodies.podman import Podman
 from twin.control.alarms import Alarms
 from twin.control.metrics import Metrics
 from twin.control.schedules import Schedules
-from twin.region import autoscaling, cloudwatch, events, patch, scaling_policies, scheduled_actions, sns
-from twin.region import ec2 as ec2_extension
+from twin.region import autoscaling, cloudwatch, events, scaling_policies, scheduled_actions, sns
 from twin.region.metric_store import STANDARD, Aggregate, key, store_of
 from twin.region.region import Region
 from twin.settings import Settings
@@ -147,27 +143,13 @@ class World:
 
 @contextmanager
 def world_of(settings: Settings) -> Iterator[World]:
-    monkeypatch = pytest.MonkeyPatch()
-    undoable: Any = monkeypatch.setattr
-    # The extensions change moto's classes; this takes the changes back afterwards.
-    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
     moto_api_backend.reset()
     region = Region(settings, Podman(settings))
     region.podman = NoPodman()  # type: ignore[assignment]
-    moto = DomainDispatcherApplication(create_backend_app)
-
-    def api(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        with region.lock:
-            return list(moto(environ, start_response))
-
-    for extension in (autoscaling, sns, cloudwatch, events, scaling_policies, scheduled_actions):
-        extension.install(region)
-    server = make_server(settings.address, 0, api, threaded=True)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    # Full minutes make the tests' arithmetic plain.
-    yield World(region, server.server_port, time.time() // 60 * 60, Queued())
-    server.shutdown()
-    server.server_close()
-    ec2_extension.state_listener = None
+    with undoing():
+        for extension in (autoscaling, sns, cloudwatch, events, scaling_policies, scheduled_actions):
+            extension.install(region)
+        with served_at(settings.address, 0, api_of(region)) as port:
+            # Full minutes make the tests' arithmetic plain.
+            yield World(region, port, time.time() // 60 * 60, Queued())
     moto_api_backend.reset()
-    monkeypatch.undo()

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from common import until
 from observing import World, world_of
-from test_instances import until
 
 from twin.control.alarm_evaluation import Definition, Point, evaluate, evaluation_range
 from twin.region.alarm_rules import InvalidRule, children, holds
@@ -644,7 +644,7 @@ def test_an_alarm_reaches_a_web_server(world: World) -> None:
     alarm(world, AlarmActions=[topic])
     world.client("cloudwatch").set_alarm_state(AlarmName="busy", StateValue="ALARM", StateReason="a drill")
     world.tick()
-    until("the second try", lambda: len(got) == 2, 30)
+    until(lambda: len(got) == 2, 30)
     server.shutdown()
     server.server_close()
     assert {kind for kind, _ in got} == {"Notification"}
@@ -672,6 +672,6 @@ def test_a_served_twin_evaluates_alarms_and_tells_a_queue(client: Callable[[str]
         ComparisonOperator="GreaterThanThreshold",
         AlarmActions=[topic],
     )
-    [message] = until("the alarm's message", lambda: sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages"), 60)
+    [message] = until(lambda: sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages"), 60)
     said = json.loads(json.loads(message["Body"])["Message"])
     assert (said["AlarmName"], said["NewStateValue"]) == ("served", "ALARM")

@@ -11,7 +11,8 @@ from typing import Any
 import psycopg2
 import pytest
 from botocore.exceptions import ClientError
-from database_api import Api, ask, serving, wait_for
+from common import until
+from database_api import Api, ask, serving
 
 from twin.bodies import postgres, postgres_image
 from twin.bodies.podman import Podman
@@ -28,8 +29,8 @@ CREATE = "https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDB
 
 
 @pytest.fixture
-def api(twin_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    with serving(twin_settings, tmp_path, monkeypatch) as api:
+def api(twin_settings: Settings, tmp_path: Path) -> Iterator[Api]:
+    with serving(twin_settings, tmp_path) as api:
         yield api
 
 
@@ -68,10 +69,10 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     # A parameter that needs no restart is taken over; a killed server comes back with its data.
     parameter = {"ParameterName": "log_min_duration_statement", "ParameterValue": "750", "ApplyMethod": "immediate"}
     api.rds.modify_db_parameter_group(DBParameterGroupName="test", Parameters=[parameter])
-    wait_for(lambda: ask(api.connect(password=password), "SHOW log_min_duration_statement") == [("750ms",)])
+    until(lambda: ask(api.connect(password=password), "SHOW log_min_duration_statement") == [("750ms",)])
     api.region.podman.run("kill", api.primary().name)
-    wait_for(lambda: "Recovery of the DB instance is complete." in api.events())
-    wait_for(lambda: api.answers(password))
+    until(lambda: "Recovery of the DB instance is complete." in api.events())
+    until(lambda: api.answers(password))
     assert ask(api.connect(password=password), "SELECT note FROM kept") == [("still here",)]
 
     api.rds.stop_db_instance(DBInstanceIdentifier="test")
@@ -81,14 +82,14 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     api.rds.start_db_instance(DBInstanceIdentifier="test")
     api.wait("available")
     api.rds.modify_db_instance(DBInstanceIdentifier="test", RotateMasterUserPassword=True, ApplyImmediately=True)
-    wait_for(lambda: api.password() != password)
-    wait_for(lambda: api.answers(api.password()))
+    until(lambda: api.password() != password)
+    until(lambda: api.answers(api.password()))
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         api.connect(password=password)
 
     rotated = api.password()
     api.secrets.rotate_secret(SecretId=described["MasterUserSecret"]["SecretArn"])
-    wait_for(lambda: api.password() != rotated)
+    until(lambda: api.password() != rotated)
     # It is in the secret only once the database takes it.
     assert api.answers(api.password())
     assert not api.answers(rotated)
@@ -110,7 +111,7 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
 
     api.rds.delete_db_instance(DBInstanceIdentifier="test", SkipFinalSnapshot=True)
     assert api.describe()["DBInstanceStatus"] == "deleting"
-    wait_for(lambda: not api.rds.describe_db_instances()["DBInstances"])
+    until(lambda: not api.rds.describe_db_instances()["DBInstances"])
     assert api.region.podman.containers() == []
     assert host not in api.region.names._addresses
     assert not list((api.region.settings.state / "volumes").iterdir())
@@ -130,7 +131,7 @@ def test_a_body_that_does_not_start_is_shown_as_failed(api: Api, caplog: pytest.
     assert "no_such_library" in caplog.text
     assert "a-good-password" not in caplog.text
     api.rds.delete_db_instance(DBInstanceIdentifier="test", SkipFinalSnapshot=True)
-    wait_for(lambda: not api.rds.describe_db_instances()["DBInstances"])
+    until(lambda: not api.rds.describe_db_instances()["DBInstances"])
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
+from common import client, undoing
 from moto import mock_aws
 
 from twin.bodies.podman import Podman
 from twin.control.experiments import Experiments
-from twin.region import fis, patch
+from twin.region import fis
 from twin.region.ec2 import set_state
 from twin.region.region import Region
 from twin.settings import Settings
@@ -31,9 +31,7 @@ class World:
     def __init__(self, region: Region) -> None:
         self.region, self.now = region, 1000.0
         region.clock = lambda: self.now
-        make: Any = boto3.client
-        self.fis, self.ec2 = make("fis", region_name="us-east-1"), make("ec2", region_name="us-east-1")
-        self.cloudwatch, iam = make("cloudwatch", region_name="us-east-1"), make("iam", region_name="us-east-1")
+        self.fis, self.ec2, self.cloudwatch, iam = map(client, ("fis", "ec2", "cloudwatch", "iam"))
         trust = {"Version": "2012-10-17", "Statement": []}
         self.role = iam.create_role(RoleName="experiment", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
         vpc = self.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
@@ -93,11 +91,9 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    undoable: Any = monkeypatch.setattr
-    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
+def world(tmp_path: Path) -> Iterator[World]:
     settings = Settings(state=tmp_path, store=tmp_path / "store", name="test-fis", slot=64)
-    with mock_aws():
+    with undoing(), mock_aws():
         region = Region(settings, Podman(settings))
         network: Any = SimpleNamespace(namespace=lambda resource_id: f"test-fis.{resource_id}")
         region.network = network
@@ -240,7 +236,7 @@ def test_stopping(world: World) -> None:
 
 @pytest.mark.rule("faults", "aws:ec2:asg-insufficient-instance-capacity-error refuses launches of its groups alone.", REFERENCE)
 def test_a_capacity_fault_is_its_targets_alone(world: World) -> None:
-    autoscaling: Any = boto3.client("autoscaling", "us-east-1")
+    autoscaling = client("autoscaling")
     made = world.ec2.create_launch_template(LaunchTemplateName="any", LaunchTemplateData={"ImageId": world.image})
     template = made["LaunchTemplate"]["LaunchTemplateId"]
     for name in ("one", "two"):

@@ -11,9 +11,10 @@ from typing import Any
 
 import boto3
 import pytest
-from balancing import PORT, World, ask, until
+from balancing import PORT, World, ask
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from common import until
 from werkzeug.serving import make_server
 
 from twin.bodies import netns

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from balancing import PORT, World, ask, until
+from balancing import PORT, World, ask
 from botocore.exceptions import ClientError
+from common import until
 
 from twin.bodies import netns
 from twin.bodies.haproxy import kill_left_behind

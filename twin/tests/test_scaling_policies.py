@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from common import until
 from observing import World, world_of
-from test_instances import launch, until
+from test_instances import launch
 
 from twin.bodies.usage import cpu_seconds
 from twin.control.policies import Capacity, adjust, pick_step, step, track_in, track_out
@@ -496,7 +497,7 @@ def test_a_served_twin_measures_its_instances(client: Callable[[str], Any]) -> N
         )["Datapoints"]
         return found and found[0]
 
-    measured = until("a minute's CPU", point, 300)
+    measured = until(point, 300)
     assert 0 < measured["Average"] <= 100
     assert (measured["Unit"], measured["SampleCount"]) == ("Percent", 1)
     client("ec2").terminate_instances(InstanceIds=[instance])
