@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from conformance import pytest_addoption, pytest_configure  # noqa: F401 (the option --conformance)
 from support import Platform, bring_up, evenkeel
 
 

@@ -19,12 +19,12 @@ from twin.region import ec2, patch
 from twin.region.region import Region
 
 
-def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120, pause: float = 0.02) -> Any:
     """Wait for a true value and return it. The limit is for a machine that is busy with other things."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(pause)
     return value
 
 

@@ -18,6 +18,7 @@ os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 
 import boto3
 import pytest
+from conformance import pytest_addoption, pytest_configure  # noqa: F401 (the option --conformance)
 
 from twin.bodies import debian, lambda_runtime, postgres_image
 from twin.bodies.podman import Podman

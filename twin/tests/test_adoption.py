@@ -116,7 +116,7 @@ def test_power_loss_ends_all_containers_of_a_zone_at_once(place: Place) -> None:
     began = time.monotonic()
     place.loop.kill_zone("us-east-1a")
     assert time.monotonic() - began < 10
-    assert [place.region.podman.pid(instance.id) for instance in struck] == [0, 0, 0]
+    until(lambda: [place.region.podman.pid(instance.id) for instance in struck] == [0, 0, 0])
     until(lambda: {instance.state for instance in struck} == {"stopped"})
     assert {place.region.podman.exit_code(instance.id) for instance in struck} == {137}
     assert {instance.state_reason.code for instance in struck} == {"Server.ScheduledStop"}

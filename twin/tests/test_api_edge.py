@@ -223,6 +223,14 @@ def test_large_bodies_are_not_read(raw: Callable[..., requests.Response], servic
     assert answer.status_code == 413
 
 
+def test_lambda_takes_large_packages(once: Callable[[str], Any]) -> None:
+    """Six megabytes: more than a body is kept in memory for, and a whole JSON document nevertheless."""
+    package = {"ZipFile": b"0123456789abcdef" * 384 * 1024}
+    role = "arn:aws:iam::123456789012:role/nobody"
+    with pytest.raises(ClientError, match="role"):
+        once("lambda").create_function(FunctionName="large", Runtime="python3.13", Role=role, Handler="a.b", Code=package)
+
+
 def test_s3_takes_large_objects(once: Callable[[str], Any]) -> None:
     s3 = once("s3")
     s3.create_bucket(Bucket="large-objects")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from world import SimulatedInstances, World, living
 
 from twin.bodies.machines import POWERED_OFF, REBOOTED
@@ -84,8 +85,8 @@ def test_a_stopped_machine_whose_files_are_lost_is_not_replaced_by_a_new_one(wor
     "faults", "A launch for which a zone has no capacity ends in Server.InsufficientInstanceCapacity.", STATE_REASONS
 )
 def test_nothing_boots_in_a_zone_without_power(world: World) -> None:
-    world.region.faults.dark.add("us-east-1b")
     dark, lit = launch(world, "b"), launch(world, "a")
+    world.region.faults.dark.add("us-east-1b")  # the API lets the launch through, and then there is no power
     world.step(3)
     assert (dark.state, lit.state) == ("terminated", "running")
     assert described(world, dark)["StateReason"]["Code"] == "Server.InsufficientInstanceCapacity"
@@ -176,6 +177,24 @@ def test_a_machine_that_dies_gives_back_its_public_address(world: World) -> None
     client.start_instances(InstanceIds=[instance.id])
     world.step(3)
     assert described(world, instance)["PublicIpAddress"] != before
+
+
+@pytest.mark.rule(
+    "lifecycle",
+    "A terminated instance stays visible for about an hour.",
+    "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html",
+)
+def test_terminated_instances_are_forgotten_after_an_hour(world: World) -> None:
+    kept, gone = running(world), running(world)
+    world.client("ec2").create_tags(Resources=[gone.id], Tags=[{"Key": "Name", "Value": "gone"}])
+    world.client("ec2").terminate_instances(InstanceIds=[gone.id])
+    world.step(3500, 100)
+    assert described(world, gone)["State"]["Name"] == "terminated"
+    world.step(200, 100)
+    with pytest.raises(ClientError, match=r"InvalidInstanceID\.NotFound"):
+        described(world, gone)
+    assert described(world, kept)["State"]["Name"] == "running"
+    assert gone.id not in world.region.ec2.tags
 
 
 def adopt(world: World) -> None:

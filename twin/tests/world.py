@@ -17,18 +17,19 @@ from common import client, undoing
 from moto import mock_aws
 from moto.ec2.models.amis import Ami
 from moto.moto_api._internal import mock_random
+from moto.moto_api._internal.models import moto_api_backend
 
 from twin.bodies.machines import Machine
 from twin.bodies.podman import Podman, PodmanError
 from twin.control.autoscaling import AutoScaling
 from twin.control.instances import Instances
 from twin.control.loop import Loop
-from twin.region import autoscaling, ec2, launch_templates, security_groups
+from twin.region import autoscaling, ec2, elbv2, launch_templates, security_groups
 from twin.region.region import Region
 from twin.region.target_health import DRAINING, HEALTHY, TargetHealth
 from twin.settings import Settings
 
-EXTENSIONS: tuple[ModuleType, ...] = (ec2, launch_templates, security_groups, autoscaling)
+EXTENSIONS: tuple[ModuleType, ...] = (ec2, launch_templates, security_groups, autoscaling, elbv2)
 KILLED = 137
 
 
@@ -169,7 +170,8 @@ class World:
         self.reset()
 
     def reset(self, seed: int = 0) -> None:
-        """Begin again with fresh loops; `seed` decides moto's ids. The caller resets moto itself (mock_aws does)."""
+        """Begin again with an empty region and fresh loops; `seed` decides moto's ids."""
+        moto_api_backend.reset()
         mock_random.seed(seed)
         self.watch.clear()
         self.region.faults = type(self.region.faults)()

@@ -64,6 +64,7 @@ from twin.region import (
     scaling_policies,
     scheduled_actions,
     security_groups,
+    speed,
     vpc_endpoints,
     zonal_shift,
 )
@@ -94,6 +95,7 @@ EXTENSIONS = (
     cloudfront,
     dynamodb,
     fis,
+    speed,
     cloudwatch,
     events,
     scaling_policies,

@@ -235,7 +235,7 @@ def _parse_rest(call: Call, environ: dict[str, Any], body: IO[bytes]) -> None:
         return
     payload = shape.serialization.get("payload")
     streams = payload is not None and shape.members[payload].type_name in ("blob", "string")
-    content = b"" if streams else body.read(IN_MEMORY)
+    content = b"" if streams else body.read()
     if call.protocol == "rest-json" and not streams:
         _object(content)
     parser = PROTOCOL_PARSERS[call.protocol](operation)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_BOOT", "SYS_PTRACE", "AUDIT_WRITE
 REBOOTED = 129
 POWERED_OFF = 130
 STOP_SECONDS = 30  # what services get to end in, before they are killed
+NOTICE_SECONDS = 60.0
 _PREFIX = "i-"  # of instance ids, which are the containers' names; databases and functions are named otherwise
 
 
@@ -126,6 +128,9 @@ class Machines:
     def exit_code(self, name: str) -> int | None:
         """How a machine ended, which does not run any more; None when there is no such container."""
         try:
+            # podman learns of the end a moment after the kernel does.
+            return int(self.podman.run("wait", name, timeout=NOTICE_SECONDS))
+        except subprocess.TimeoutExpired:
             return self.podman.exit_code(name)
         except PodmanError:
             if name in self.found():

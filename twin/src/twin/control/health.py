@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twin.control.group_round import Round
+from twin.control.group_round import RETRY_SECONDS, Round
 
 GONE = frozenset({"stopping", "stopped", "shutting-down", "terminated"})
 BY_LOAD_BALANCER = "an ELB system health check failure"
@@ -36,6 +36,8 @@ def judge(current: Round) -> None:
         if member.health_status == "Unhealthy":
             if current.refresh and member.generation == current.refresh.generation:
                 current.refresh.trouble(current.now, f"{member.instance_id} was found unhealthy.")
+                if member.outgoing != "unhealthy":  # what fails at once would be launched again every second
+                    current.group.launch_after = current.now + RETRY_SECONDS[1]
             if not current.suspended("ReplaceUnhealthy"):
                 member.outgoing = "unhealthy"
         if member.outgoing == "unhealthy" and (member.health_status == "Healthy" or current.suspended("ReplaceUnhealthy")):

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
 NO_CAPACITY = ("Server.InsufficientInstanceCapacity", "Insufficient capacity to satisfy the instance request")
 POWER_LOST = ("Server.ScheduledStop", "Stopped due to the failure of the underlying hardware")
+VISIBLE_SECONDS = 3600.0  # after termination
 SHUT_DOWN_INSIDE = ("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
 
 
@@ -48,6 +49,7 @@ class Instances(Loop):
         with self.region.records():
             instances = list(self.region.ec2.all_instances())
             images = list(self.region.ec2.amis.values())
+            self._forget(instances)
             self.catalog.save()
         for instance in instances:
             if instance.state == "pending":
@@ -261,6 +263,25 @@ class Instances(Loop):
                 reason, words = instance.state_reason, instance._reason
                 set_state(instance, after)
                 instance.state_reason, instance._reason = reason, words
+                instance.settled_at = self.region.clock()
+
+    def _forget(self, instances: list[Any]) -> None:
+        """Terminated instances stay visible for about an hour:
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html"""
+        ec2, now = self.region.ec2, self.region.clock()
+        old = {
+            instance.id
+            for instance in instances
+            if instance.state == "terminated" and now - getattr(instance, "settled_at", now) >= VISIBLE_SECONDS
+        }
+        if not old:
+            return
+        for reservation in list(ec2.reservations.values()):
+            reservation.instances = [instance for instance in reservation.instances if instance.id not in old]
+            if not reservation.instances:
+                del ec2.reservations[reservation.id]
+        for name in old:
+            ec2.tags.pop(name, None)
 
     def _release(self, instance: Any) -> None:
         """Give back the public address, which an instance keeps neither stopped nor terminated."""
