@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import threading
 import time
@@ -71,6 +72,14 @@ def served_at(address: str, port: int, app: Any) -> Iterator[int]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def allowing(action: str | list[str], resource: str | None, *services: str) -> str:
+    """A resource's policy that lets services in."""
+    statement: dict[str, Any] = {"Effect": "Allow", "Principal": {"Service": list(services)}, "Action": action}
+    if resource:
+        statement["Resource"] = resource
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def clear(region: Region) -> None:

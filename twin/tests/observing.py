@@ -12,7 +12,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from common import api_of, served_at, undoing
+from common import allowing, api_of, served_at, undoing
 from moto.moto_api._internal.models import moto_api_backend
 
 from twin.bodies.podman import Podman
@@ -94,11 +94,26 @@ class World:
         store = store_of(self.region.backend("cloudwatch"))
         store.put(key(namespace, name, dimensions), self.wall if at is None else at, sample, resolution)
 
-    def queue(self, name: str) -> tuple[str, str]:
-        """URL and ARN."""
+    def queue(self, name: str, *senders: str) -> tuple[str, str]:
+        """URL and ARN of a queue that topics and rules may send to, or these services instead."""
         sqs = self.client("sqs")
         url = sqs.create_queue(QueueName=name)["QueueUrl"]
-        return url, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        policy = allowing("sqs:SendMessage", arn, *(senders or ("sns.amazonaws.com", "events.amazonaws.com")))
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        return url, arn
+
+    def function(self, name: str, *callers: str) -> str:
+        """ARN of a function that these services may invoke; its events are in `functions`."""
+        trust = allowing("sts:AssumeRole", None, "lambda.amazonaws.com")
+        role = self.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+        options = {"Runtime": "python3.12", "Handler": "main.handle", "Code": {"ZipFile": b"nothing"}}
+        made = self.client("lambda").create_function(FunctionName=name, Role=role, **options)
+        for number, caller in enumerate(callers):
+            self.client("lambda").add_permission(
+                FunctionName=name, StatementId=str(number), Action="lambda:InvokeFunction", Principal=caller
+            )
+        return str(made["FunctionArn"])
 
     def received(self, url: str) -> list[dict[str, Any]]:
         got = self.client("sqs").receive_message(
@@ -111,6 +126,8 @@ class World:
         """ARN of a topic, and URL of the queue that gets what is published there."""
         url, arn = self.queue(name)
         topic = self.client("sns").create_topic(Name=name)["TopicArn"]
+        policy = allowing("sns:Publish", topic, "events.amazonaws.com", "cloudwatch.amazonaws.com")
+        self.client("sns").set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
         self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
         return topic, url
 

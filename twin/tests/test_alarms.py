@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from common import until
+from common import allowing, until
 from observing import World, world_of
 
 from twin.control.alarm_evaluation import Definition, Point, evaluate, evaluation_range
@@ -598,7 +598,7 @@ def test_alarms_that_are_refused(world: World, options: dict[str, Any], words: s
 
 @pytest.mark.rule(AREA, "An alarm can invoke a Lambda function with the alarm's data.", f"{DOCS}/alarms-and-actions-Lambda.html")
 def test_an_alarm_invokes_a_function(world: World) -> None:
-    function = "arn:aws:lambda:us-east-1:123456789012:function:page"
+    function = world.function("page", "lambda.alarms.cloudwatch.amazonaws.com")
     alarm(world, AlarmActions=[function, function.replace("page", "missing")])
     world.client("cloudwatch").set_alarm_state(AlarmName="busy", StateValue="ALARM", StateReason="a drill")
     world.tick()
@@ -606,6 +606,30 @@ def test_an_alarm_invokes_a_function(world: World) -> None:
     assert (name, event["source"], event["alarmData"]["state"]["value"]) == (function, "aws.cloudwatch", "ALARM")
     items = world.client("cloudwatch").describe_alarm_history(AlarmName="busy", HistoryItemType="Action")["AlarmHistoryItems"]
     assert sorted(item["HistorySummary"].split(" action ")[0] for item in items) == ["Failed to execute", "Successfully executed"]
+
+
+@pytest.mark.rule(
+    AREA,
+    "A topic's default policy lets the account's alarms publish; one without them fails the action, as the history says.",
+    "https://repost.aws/knowledge-center/cloudwatch-receive-sns-for-alarm-trigger",
+)
+def test_topics_and_functions_must_let_alarms_in(world: World) -> None:
+    sns, (url, queue) = world.client("sns"), world.queue("alerts")
+    topics = [sns.create_topic(Name=name)["TopicArn"] for name in ("default", "closed")]
+    for topic in topics:
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+    policy = allowing("sns:Publish", topics[1], "events.amazonaws.com")
+    sns.set_topic_attributes(TopicArn=topics[1], AttributeName="Policy", AttributeValue=policy)
+    function = world.function("closed", "events.amazonaws.com")
+    alarm(world, AlarmActions=[*topics, function])
+    world.client("cloudwatch").set_alarm_state(AlarmName="busy", StateValue="ALARM", StateReason="a drill")
+    world.tick()
+    assert [json.loads(message["Body"])["TopicArn"] for message in world.received(url)] == [topics[0]]
+    items = world.client("cloudwatch").describe_alarm_history(AlarmName="busy", HistoryItemType="Action")["AlarmHistoryItems"]
+    failed = [item["HistorySummary"] for item in items if item["HistorySummary"].startswith("Failed")]
+    assert len(failed) == 2
+    assert any(f"is not authorized to perform: SNS:Publish on resource: {topics[1]}" in words for words in failed)
+    assert world.functions.events == []
 
 
 def test_records_survive_pickling(world: World) -> None:
@@ -655,6 +679,8 @@ def test_a_served_twin_evaluates_alarms_and_tells_a_queue(client: Callable[[str]
     cloudwatch, sns, sqs = client("cloudwatch"), client("sns"), client("sqs")
     url = sqs.create_queue(QueueName="alerts")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = allowing("sqs:SendMessage", arn, "sns.amazonaws.com")
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     topic = sns.create_topic(Name="alerts")["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     at = datetime.now(UTC) - timedelta(seconds=12)
