@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from common import client, undoing
 from moto import mock_aws
-from network_world import ANYWHERE, EXTENSIONS, SSH, WEB, Body, World, opened, speaks
+from network_world import ANYWHERE, EXTENSIONS, PATIENCE, SSH, WEB, Body, World, opened, speaks
 
 from twin.bodies import firewall, netns
 from twin.bodies.network import Network
@@ -87,6 +88,15 @@ def test_rules_that_nftables_rejects_leave_the_former_ones(world: World, monkeyp
         patched.setattr(firewall, "render", lambda vpc: "table inet nonsense {")
         world.settle()
     assert world.all_reach([(one, other, SSH), (one, other, WEB)]) == [True, False]
+
+
+def test_the_router_itself_reaches_no_interface(world: World) -> None:
+    group = world.group("open")
+    world.allow(group, SSH, ANYWHERE)
+    one, other = world.body("app", group), world.body("app", group)
+    assert world.reaches(one, other, SSH)
+    with pytest.raises(TimeoutError):
+        netns.inside(world.namespace, lambda: socket.create_connection((other.address, SSH), PATIENCE))
 
 
 def test_a_vpc_starts_closed(world: World) -> None:
