@@ -76,11 +76,7 @@ class Role:
             "secretsmanager:GetSecretValue": lambda: self.client("secretsmanager").get_secret_value(SecretId=secret),
             "sns:Publish": lambda: self.client("sns").publish(TopicArn=outputs["topic_arn"], Message="{}"),
             "dynamodb:GetItem": lambda: dynamodb.get_item(**table),
-            "dynamodb:UpdateItem": lambda: dynamodb.update_item(
-                **table,
-                UpdateExpression="REMOVE tried",
-                ConditionExpression="attribute_not_exists(token_hash)",
-            ),
+            "dynamodb:UpdateItem": lambda: dynamodb.update_item(**table, UpdateExpression="REMOVE tried"),
             "s3:PutObject": lambda: s3.put_object(**picture, Body=b"picture"),
             "s3:GetObject": lambda: s3.get_object(**picture),
             "s3:DeleteObject": lambda: s3.delete_object(**picture),

@@ -121,8 +121,10 @@ TRIED = [
     (source, target, port)
     for source in ("internet", "edge", "app", "database", "outsider")
     for target, port in (("edge", WEB), ("app", SERVICE), ("app", 22), ("database", DATABASE), ("outsider", 22))
-    # Its listeners are on the host: inside the VPC a load balancer's public address is the internet's.
-    if target != "edge" or source == "internet"
+    # From the internet a private address leads elsewhere, so only the load balancer is tried from there, and it from there alone.
+    if (source == "internet") == (target == "edge")
+    # Nobody's own loopback interface is asked; the fleet's members are two.
+    and (source != target or source == "app")
 ]
 
 

