@@ -148,6 +148,20 @@ class World:
         made = client("elbv2").create_target_group(Name="web", Protocol="HTTP", Port=80, VpcId=self.vpc)["TargetGroups"][0]
         return str(made["TargetGroupArn"])
 
+    def grow(self, capacity: int) -> None:
+        self.auto.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=capacity)
+
+    def update(self, **options: Any) -> None:
+        self.auto.update_auto_scaling_group(AutoScalingGroupName=GROUP, **options)
+
+    def behind_a_load_balancer(self) -> str:
+        """Attach a target group whose health checks count; returns its ARN."""
+        arn = self.target_group()
+        self.auto.attach_load_balancer_target_groups(AutoScalingGroupName=GROUP, TargetGroupARNs=[arn])
+        self.update(HealthCheckType="ELB")
+        self.run(2)
+        return arn
+
     def refresh(self, version: str | None = "new", **preferences: Any) -> str:
         """Start a refresh to a version ("new" makes one, None takes the group's own); returns its id."""
         options: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+from collections import Counter
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -239,3 +240,8 @@ def ask(connection: http.client.HTTPConnection, path: str = "/", **headers: str)
     connection.request("GET", path, headers=headers)
     response = connection.getresponse()
     return response.status, response.read(), response.headers
+
+
+def shares(world: World, times: int = 20) -> Counter[bytes]:
+    """How many of so many requests each target answered, by its address."""
+    return Counter(world.get()[1] for _ in range(times))
