@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 import boto3
 import psycopg2
-from common import api_of, clear, served_at, undoing, until
+from common import api_of, clear, client, served_at, undoing, until
+from moto import mock_aws
 from moto.moto_api._internal.models import moto_api_backend
 
 from twin.bodies import netns
@@ -42,7 +44,8 @@ def serving(twin_settings: Settings, folder: Path) -> Iterator[Api]:
         loop.start()
         try:
             with served_at(settings.address, API_PORT, api_of(region)):
-                yield Api(region)
+                session: Any = boto3.Session("test", "test", region_name=settings.region)
+                yield Api(region, functools.partial(session.client, endpoint_url=settings.endpoint_url))
         finally:
             for running in region.loops.values():
                 running.end()
@@ -51,15 +54,20 @@ def serving(twin_settings: Settings, folder: Path) -> Iterator[Api]:
             moto_api_backend.reset()
 
 
+@contextmanager
+def recorded(folder: Path) -> Iterator[Api]:
+    """The same without bodies, and without anything that gives them: for what only the records say."""
+    settings = Settings(state=folder, store=folder / "store", name="databases", slot=64)
+    with undoing(), mock_aws():
+        region = Region(settings, Podman(settings))
+        rds.install(region)
+        yield Api(region, client)
+
+
 class Api:
     """An operator's clients, a DB subnet group of three zones, and looks into databases from inside the VPC."""
 
-    def __init__(self, region: Region) -> None:
-        def client(service: str) -> Any:
-            session = boto3.Session("test", "test", region_name=region.settings.region)
-            make: Any = session.client
-            return make(service, endpoint_url=region.settings.endpoint_url)
-
+    def __init__(self, region: Region, client: Callable[[str], Any]) -> None:
         self.region = region
         self.told: list[tuple[str, dict[str, Any]]] = []
         region.on_event.append(lambda source, kind, resources, detail: self.told.append((kind, detail)))

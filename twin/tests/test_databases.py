@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from botocore.exceptions import ClientError
 from common import until
-from database_api import Api, ask, serving
+from database_api import Api, ask, recorded, serving
 
 from twin.bodies import postgres, postgres_image
 from twin.bodies.podman import Podman
@@ -34,6 +34,12 @@ def api(twin_settings: Settings, tmp_path: Path) -> Iterator[Api]:
         yield api
 
 
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Api]:
+    with recorded(tmp_path) as api:
+        yield api
+
+
 @pytest.mark.rule("database", "With rds.force_ssl a connection without TLS is refused.", SSL)
 @pytest.mark.rule("database", "The master user is no superuser, and rdsadmin is RDS's own.", ROLES)
 @pytest.mark.rule("database", "A dynamic parameter is applied without a restart.", PARAMETERS)
@@ -46,6 +52,10 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     assert described["AvailabilityZone"] == "us-east-1b"
     assert described["EngineVersion"].startswith("17.")
     assert described["MasterUserSecret"]["SecretArn"].split(":secret:")[1].startswith("rds!db-")
+    for change in ({"DBPortNumber": 5433}, {"PubliclyAccessible": True}, {"MonitoringInterval": 60, "MonitoringRoleArn": "x"}):
+        with pytest.raises(ClientError, match="not supported by the twin"):
+            api.rds.modify_db_instance(DBInstanceIdentifier="test", **change)
+    assert api.describe() == described
     host = described["Endpoint"]["Address"]
     assert api.region.names._addresses[host] == api.primary().address
     password = api.password()
@@ -151,14 +161,15 @@ def test_a_body_that_does_not_start_is_shown_as_failed(api: Api, caplog: pytest.
         ({"EnableCloudwatchLogsExports": ["postgresql"]}, "EnableCloudwatchLogsExports is not supported by the twin"),
     ],
 )
-def test_what_can_not_become_a_database_is_refused(api: Api, options: dict[str, Any], words: str) -> None:
+def test_what_can_not_become_a_database_is_refused(records: Api, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ClientError, match=words):
-        api.create(**options)
-    assert api.rds.describe_db_instances()["DBInstances"] == []
+        records.create(**options)
+    assert records.rds.describe_db_instances()["DBInstances"] == []
 
 
-def test_what_has_no_body_is_refused(api: Api) -> None:
+def test_what_has_no_body_is_refused(records: Api) -> None:
     """Never a record that nothing stands behind."""
+    api = records
     calls = (
         (api.rds.create_db_cluster, {"DBClusterIdentifier": "x", "Engine": "aurora-postgresql", "MasterUsername": "x"}),
         (api.rds.create_db_instance_read_replica, {"DBInstanceIdentifier": "x", "SourceDBInstanceIdentifier": "test"}),
@@ -177,15 +188,10 @@ def test_what_has_no_body_is_refused(api: Api) -> None:
         with pytest.raises(ClientError, match="not supported by the twin"):
             call(**options)
     assert api.rds.describe_db_clusters()["DBClusters"] == []
-    api.create()
-    described = api.wait("available")
-    for change in ({"DBPortNumber": 5433}, {"PubliclyAccessible": True}, {"MonitoringInterval": 60, "MonitoringRoleArn": "x"}):
-        with pytest.raises(ClientError, match="not supported by the twin"):
-            api.rds.modify_db_instance(DBInstanceIdentifier="test", **change)
-    assert api.describe() == described
 
 
-def test_the_records_keep_what_terraform_compares(api: Api) -> None:
+def test_the_records_keep_what_terraform_compares(records: Api) -> None:
+    api = records
     api.create(EnablePerformanceInsights=True, PerformanceInsightsRetentionPeriod=31)
     described = api.describe()
     assert described["PerformanceInsightsEnabled"] is True
@@ -208,13 +214,20 @@ def test_a_server_runs_without_rds(twin_settings: Settings, tmp_path: Path) -> N
     podman = Podman(twin_settings)
     podman.configure()
     postgres_image.build(podman)
+    port = 15000 + twin_settings.slot
     server = postgres.Server(
-        "test-postgres", tmp_path, "accounts", "it's a secret", database="accounts", port=15432, listen="127.0.0.1"
+        f"{twin_settings.name}-postgres",
+        tmp_path,
+        "accounts",
+        "it's a secret",
+        database="accounts",
+        port=port,
+        listen="127.0.0.1",
     )
     try:
         postgres.start(podman, server)
         postgres.wait_ready(podman, server)
-        options: dict[str, Any] = {"host": "127.0.0.1", "port": 15432, "user": "accounts", "dbname": "accounts"}
+        options: dict[str, Any] = {"host": "127.0.0.1", "port": port, "user": "accounts", "dbname": "accounts"}
         assert ask(psycopg2.connect(password=server.password, **options), "SELECT 1") == [(1,)]
     finally:
         podman.remove(server.name)
