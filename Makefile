@@ -4,7 +4,7 @@ VENV := .venv/bin
 .DEFAULT_GOAL := help
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup up down status env bake plan test lint bench clean lock
+.PHONY: help setup up down status env bake plan test conformance lint bench clean lock
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -33,10 +33,13 @@ plan: setup  ## What Terraform would change (TARGET=production: on AWS)
 test: setup lint  ## Every test: units, real parts, and the whole journey on a region of its own
 	@$(VENV)/python -m evenkeel.test
 
+conformance: setup  ## Run the tests of AWS's rules, and write docs/conformance.md from them
+	@$(VENV)/python -m evenkeel.test twin journey --conformance
+
 lint: setup  ## Format, types, Ansible, Terraform, shell
 	@$(VENV)/python -m evenkeel.lint
 
-bench: setup  ## Measure: signups, mails, the loss of an instance
+bench: setup  ## Measure: signups, mails, losses, failovers, scale
 	@$(VENV)/python -m evenkeel.bench
 
 clean: down  ## Remove images, caches and the virtual environment too

@@ -1,6 +1,7 @@
 """`make test`: every suite in a process of its own, on real parts; one summary at the end.
 
-Suites named as arguments run alone: `python -m evenkeel.test app terraform`.
+Suites named as arguments run alone: `python -m evenkeel.test app terraform`. With --conformance, those that prove rules of AWS's
+write docs/conformance.md anew.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from twin.bodies.podman import Podman
 from twin.settings import Settings
 
 SUITES = ("app", "verifier", "terraform", "twin", "journey")
+PROVING = ("twin", "journey")
 # A store user of its own, beside any region that runs.
 SCRATCH = Local("test-database", 98)
 
@@ -52,7 +54,7 @@ def database() -> Iterator[str]:
         shutil.rmtree(own.state, ignore_errors=True)
 
 
-def run(suite: str) -> int:
+def run(suite: str, conformance: bool = False) -> int:
     """Run one suite; returns its exit status."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     if suite == "terraform":
@@ -64,6 +66,8 @@ def run(suite: str) -> int:
         return 0
     folder = "tests" if suite == "journey" else f"{suite}/tests"
     command = [sys.executable, "-m", "pytest", folder]
+    if conformance and suite in PROVING:
+        command += ["--conformance", "docs/conformance.md"]
     if suite != "app":
         return subprocess.run(command, cwd=ROOT, env=environment).returncode
     with database() as url:
@@ -71,6 +75,8 @@ def run(suite: str) -> int:
 
 
 def main(names: list[str]) -> int:
+    conformance = "--conformance" in names
+    names = [name for name in names if name != "--conformance"]
     unknown = set(names) - set(SUITES)
     if unknown:
         stop(f"there is no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
@@ -83,7 +89,7 @@ def main(names: list[str]) -> int:
     for suite in names or SUITES:
         print(f"\n== {suite} ({time.monotonic() - began:.0f} s since the start)", flush=True)
         started = time.monotonic()
-        status = run(suite)
+        status = run(suite, conformance)
         summary.append((suite, status, time.monotonic() - started))
     print()
     for suite, status, seconds in summary:

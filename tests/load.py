@@ -5,6 +5,8 @@ Bounded in rate, count and time, and aimed at the platform under test alone.
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
 import time
 import uuid
@@ -12,8 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-import requests
+from urllib.parse import urlsplit
 
 MAX_REQUESTS = 30_000
 TIMEOUT = 10
@@ -27,6 +28,8 @@ class Outcome:
     seconds: float
     status: int
     signup: bool
+    # The beginning of a refusal: whose words they are tells who refused.
+    words: str = ""
 
 
 @dataclass
@@ -58,14 +61,26 @@ class Load:
         try:
             if signup:
                 person = {"first_name": "Load", "last_name": "Test", "email": email, "password": "fifty requests a second"}
-                status = requests.post(f"{self.url}/v1/user", json=person, timeout=TIMEOUT).status_code
+                status, words = self._answer("POST", "/v1/user", json.dumps(person))
             else:
-                status = requests.get(f"{self.url}/livez", timeout=TIMEOUT).status_code
-        except requests.RequestException:
-            status = 0
-        self.outcomes.append(Outcome(began, time.monotonic() - began, status, signup))
+                status, words = self._answer("GET", "/livez")
+        except (OSError, http.client.HTTPException) as error:
+            status, words = 0, type(error).__name__
+        self.outcomes.append(
+            Outcome(began, time.monotonic() - began, status, signup, words[:120] if status >= 300 or not status else "")
+        )
         if signup and status == 201:
             self.acknowledged.append(email)
+
+    def _answer(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+        """One request on a connection of its own, by the lightest client there is: it shares the machine with what it loads."""
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=TIMEOUT)
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        finally:
+            connection.close()
 
     def failed(self, since: float = 0.0, until: float = float("inf")) -> list[Outcome]:
         """Requests that left in the span and were not answered as they should be."""

@@ -117,7 +117,7 @@ def test_a_zone_goes_dark_with_the_database_in_it(platform: Platform) -> None:
         )
         wait_until("an instance in each zone again", lambda: full(platform, zones), seconds=300)
     assert not running.failed(until=moment), "failures before the fault"
-    late = [(round(one.at - moment, 1), one.status) for one in running.failed(since=moment + WINDOW)]
+    late = [(round(one.at - moment, 1), one.status, one.signup, one.words) for one in running.failed(since=moment + WINDOW)]
     sent = running.sent(moment + WINDOW, moment + WINDOW + AFTER)
     good = 1 - len(running.failed(moment + WINDOW, moment + WINDOW + AFTER)) / len(sent)
     inside = running.failed(moment, moment + WINDOW)
