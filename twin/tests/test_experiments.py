@@ -2,127 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from common import client, undoing
-from moto import mock_aws
+from common import client
+from faults_world import World, experimenting, in_zone, wait
 
-from twin.bodies.podman import Podman
 from twin.control.experiments import Experiments
-from twin.region import fis
-from twin.region.ec2 import set_state
-from twin.region.region import Region
-from twin.settings import Settings
 
 REFERENCE = "https://docs.aws.amazon.com/fis/latest/userguide/fis-actions-reference.html"
 EXPERIMENTS = "https://docs.aws.amazon.com/fis/latest/userguide/experiments.html"
 STOP = "https://docs.aws.amazon.com/fis/latest/userguide/stop-conditions.html"
 TARGETS = "https://docs.aws.amazon.com/fis/latest/userguide/targets.html"
-NONE = [{"source": "none"}]
-
-
-def policy(*statements: dict[str, Any]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
-
-
-class World:
-    def __init__(self, region: Region) -> None:
-        self.region, self.now = region, 1000.0
-        region.clock = lambda: self.now
-        self.fis, self.ec2, self.cloudwatch, iam = map(client, ("fis", "ec2", "cloudwatch", "iam"))
-        self.iam = iam
-        trust = {"Effect": "Allow", "Principal": {"Service": "fis.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        self.role = iam.create_role(RoleName="experiment", AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
-        self.may("*")
-        vpc = self.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
-        self.image = self.ec2.register_image(Name="any")["ImageId"]
-        self.subnets, self.instances = {}, {}
-        for number, zone in enumerate("abc"):
-            made = self.ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{number}.0/24", AvailabilityZone=f"us-east-1{zone}")
-            self.subnets[zone] = made["Subnet"]["SubnetId"]
-            tags = [{"ResourceType": "instance", "Tags": [{"Key": "Tier", "Value": "app"}]}]
-            run = {"ImageId": self.image, "MinCount": 2, "MaxCount": 2, "SubnetId": self.subnets[zone]}
-            made = self.ec2.run_instances(**run, TagSpecifications=tags)["Instances"]
-            self.instances[zone] = [entry["InstanceId"] for entry in made]
-        self.cloudwatch.put_metric_alarm(
-            AlarmName="errors",
-            MetricName="Errors",
-            Namespace="Test",
-            Statistic="Sum",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=1,
-            ComparisonOperator="GreaterThanThreshold",
-        )
-        self.alarm = self.cloudwatch.describe_alarms(AlarmNames=["errors"])["MetricAlarms"][0]["AlarmArn"]
-        self.loop = Experiments(region)
-
-    def may(self, *actions: str) -> None:
-        """What the experiments' role is allowed, instead of what it was before."""
-        document = policy({"Effect": "Allow", "Action": list(actions), "Resource": "*"})
-        self.iam.put_role_policy(RoleName="experiment", PolicyName="faults", PolicyDocument=document)
-
-    def template(self, actions: dict[str, Any], targets: dict[str, Any] | None = None, **options: Any) -> str:
-        options = {"description": "test", "roleArn": self.role, "stopConditions": NONE, **options}
-        made = self.fis.create_experiment_template(actions=actions, targets=targets or {}, **options)
-        return str(made["experimentTemplate"]["id"])
-
-    def start(self, actions: dict[str, Any], targets: dict[str, Any] | None = None, **options: Any) -> str:
-        started = self.fis.start_experiment(experimentTemplateId=self.template(actions, targets, **options))
-        assert started["experiment"]["state"]["status"] == "initiating"
-        self.step()
-        return str(started["experiment"]["id"])
-
-    def step(self, seconds: float = 0.5) -> None:
-        self.now += seconds
-        self.loop.tick()
-
-    def experiment(self, experiment_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.fis.get_experiment(id=experiment_id)["experiment"]
-        return found
-
-    def status(self, experiment_id: str) -> str:
-        return str(self.experiment(experiment_id)["state"]["status"])
-
-    def states(self, zone: str) -> list[str]:
-        return [self.region.ec2.get_instance(instance_id).state for instance_id in self.instances[zone]]
-
-    def settle(self) -> None:
-        """Stand in for the bodies: what was asked to change has changed."""
-        after = {"stopping": "stopped", "shutting-down": "terminated", "pending": "running"}
-        for instance in self.region.ec2.all_instances():
-            if instance.state in after:
-                set_state(instance, after[instance.state])
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    settings = Settings(state=tmp_path, store=tmp_path / "store", name="test-fis", slot=64)
-    with undoing(), mock_aws():
-        region = Region(settings, Podman(settings))
-        network: Any = SimpleNamespace(namespace=lambda resource_id: f"test-fis.{resource_id}")
-        region.network = network
-        fis.install(region)
-        yield World(region)
-
-
-def wait(seconds: str = "PT1M", **options: Any) -> dict[str, Any]:
-    return {"actionId": "aws:fis:wait", "parameters": {"duration": seconds}, **options}
-
-
-def in_zone(zone: str, mode: str = "ALL") -> dict[str, Any]:
-    return {
-        "resourceType": "aws:ec2:instance",
-        "resourceTags": {"Tier": "app"},
-        "filters": [{"path": "Placement.AvailabilityZone", "values": [f"us-east-1{zone}"]}],
-        "selectionMode": mode,
-    }
+    with experimenting(tmp_path) as made:
+        yield made
 
 
 @pytest.mark.rule(
@@ -317,94 +217,6 @@ def test_a_failing_action_fails_the_experiment(world: World) -> None:
     assert failed["state"]["status"] == "failed"
     assert "not in ALARM" in failed["state"]["reason"]
     assert failed["actions"]["then"]["state"]["status"] == "cancelled"
-
-
-CAPACITY = {"availabilityZoneIdentifiers": "us-east-1a", "duration": "PT1M", "percentage": "100"}
-NETWORK = [f"ec2:{name}NetworkAcl" for name in ("Create", "Delete")] + [
-    "ec2:CreateNetworkAclEntry",
-    "ec2:CreateTags",
-    "ec2:DescribeNetworkAcls",
-    "ec2:DescribeSubnets",
-    "ec2:DescribeVpcs",
-    "ec2:ReplaceNetworkAclAssociation",
-]
-
-
-@pytest.mark.rule("faults", "An action for which the experiment's role lacks a permission fails the experiment.", REFERENCE)
-@pytest.mark.parametrize(
-    ("action", "key", "parameters", "needed"),
-    [
-        ("aws:ec2:stop-instances", "Instances", {}, ["ec2:DescribeInstances", "ec2:StopInstances"]),
-        (
-            "aws:ec2:stop-instances",
-            "Instances",
-            {"startInstancesAfterDuration": "PT1M"},
-            ["ec2:DescribeInstances", "ec2:StartInstances", "ec2:StopInstances"],
-        ),
-        ("aws:ec2:terminate-instances", "Instances", {}, ["ec2:DescribeInstances", "ec2:TerminateInstances"]),
-        ("aws:ec2:reboot-instances", "Instances", {}, ["ec2:DescribeInstances", "ec2:RebootInstances"]),
-        ("aws:ec2:api-insufficient-instance-capacity-error", "Roles", CAPACITY, ["ec2:InjectApiError"]),
-        ("aws:network:disrupt-connectivity", "Subnets", {"scope": "all", "duration": "PT1M"}, NETWORK),
-    ],
-)
-def test_a_missing_permission_fails_exactly_there(
-    world: World, action: str, key: str, parameters: dict[str, str], needed: list[str]
-) -> None:
-    subnet = f"arn:aws:ec2:us-east-1:123456789012:subnet/{world.subnets['a']}"
-    targets = {
-        "Instances": in_zone("a"),
-        "Roles": {"resourceType": "aws:iam:role", "resourceArns": [world.role], "selectionMode": "ALL"},
-        "Subnets": {"resourceType": "aws:ec2:subnet", "resourceArns": [subnet], "selectionMode": "ALL"},
-    }
-    wanted = {"act": {"actionId": action, "targets": {key: "them"}, "parameters": parameters}, "then": wait(startAfter=["act"])}
-    for missing in needed:
-        world.may(*(name for name in needed if name != missing), "logs:GetLogEvents")
-        found = world.experiment(world.start(wanted, {"them": targets[key]}))
-        assert found["state"]["status"] in ("running", "failed")
-        world.step()
-        failed = world.experiment(found["id"])
-        assert failed["state"]["status"] == "failed"
-        assert f"is not authorized to perform: {missing}" in failed["state"]["reason"]
-        assert failed["actions"]["then"]["state"]["status"] == "cancelled"
-        assert world.states("a") == ["running"] * 2
-    world.may(*needed)
-    found = world.start(wanted, {"them": targets[key]})
-    world.step()
-    assert world.experiment(found)["actions"]["act"]["state"]["status"] in ("running", "completed")
-
-
-@pytest.mark.rule("faults", "The condition keys of ec2:InjectApiError narrow it to an action and its targets.", REFERENCE)
-@pytest.mark.parametrize(("arn", "allowed"), [("arn:aws:iam::123456789012:role/exp*", True), ("arn:aws:iam::*:role/b", False)])
-def test_injecting_can_be_narrowed(world: World, arn: str, allowed: bool) -> None:
-    condition = {
-        "StringEquals": {"ec2:FisActionId": "aws:ec2:api-insufficient-instance-capacity-error"},
-        "ForAllValues:ArnLike": {"ec2:FisTargetArns": [arn]},
-    }
-    document = policy({"Effect": "Allow", "Action": "ec2:InjectApiError", "Resource": "*", "Condition": condition})
-    world.iam.put_role_policy(RoleName="experiment", PolicyName="faults", PolicyDocument=document)
-    action = {
-        "actionId": "aws:ec2:api-insufficient-instance-capacity-error",
-        "targets": {"Roles": "who"},
-        "parameters": CAPACITY,
-    }
-    target = {"resourceType": "aws:iam:role", "resourceArns": [world.role], "selectionMode": "ALL"}
-    found = world.start({"capacity": action}, {"who": target})
-    world.step()
-    assert world.status(found) == ("running" if allowed else "failed")
-
-
-@pytest.mark.rule(
-    "faults",
-    "The experiment's role must trust fis.amazonaws.com.",
-    "https://docs.aws.amazon.com/fis/latest/userguide/getting-started-iam-service-role.html",
-)
-def test_a_role_that_does_not_trust_fis(world: World) -> None:
-    trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    world.iam.update_assume_role_policy(RoleName="experiment", PolicyDocument=policy(trust))
-    failed = world.experiment(world.start({"wait": wait()}))
-    assert failed["state"]["status"] == "failed"
-    assert failed["state"]["error"]["code"] == "UnauthorizedOperation"
-    assert "can't be assumed" in failed["state"]["reason"]
 
 
 @pytest.mark.parametrize(

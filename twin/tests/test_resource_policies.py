@@ -7,12 +7,10 @@ import uuid
 
 import pytest
 import requests
+from access_world import ACCOUNT, GUIDE, Iam, Things, allow, refused
 from common import until
-from test_access import ACCOUNT, GUIDE, Iam, Things, allow, iam, refused, things
 
 from twin.bodies.podman import Podman, PodmanError
-
-__all__ = ["iam", "things"]  # fixtures
 
 
 @pytest.mark.rule(
