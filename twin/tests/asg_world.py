@@ -6,26 +6,20 @@ instances and the control loop take turns, a second at a time.
 
 from __future__ import annotations
 
-import functools
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# moto reads its settings when it is imported.
-os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-
-import boto3
-import pytest
+from common import client, undoing
 from moto import mock_aws
 from moto.ec2.models.amis import Ami
 
 from twin.bodies.podman import Podman
 from twin.control.autoscaling import AutoScaling
 from twin.control.loop import Loop
-from twin.region import autoscaling, ec2, launch_templates, patch
+from twin.region import autoscaling, ec2, launch_templates
 from twin.region.ec2 import set_state
 from twin.region.region import Region
 from twin.region.target_health import DRAINING, HEALTHY, TargetHealth
@@ -34,12 +28,6 @@ from twin.settings import Settings
 GROUP = "fleet"
 UNHEALTHY = TargetHealth("unhealthy", "Target.FailedHealthChecks", "Health checks failed")
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
-
-
-@functools.cache
-def client(service: str) -> Any:
-    make: Any = boto3.Session("test", "test", region_name="us-east-1").client
-    return make(service)
 
 
 class Balancers(Loop):
@@ -160,6 +148,20 @@ class World:
         made = client("elbv2").create_target_group(Name="web", Protocol="HTTP", Port=80, VpcId=self.vpc)["TargetGroups"][0]
         return str(made["TargetGroupArn"])
 
+    def grow(self, capacity: int) -> None:
+        self.auto.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=capacity)
+
+    def update(self, **options: Any) -> None:
+        self.auto.update_auto_scaling_group(AutoScalingGroupName=GROUP, **options)
+
+    def behind_a_load_balancer(self) -> str:
+        """Attach a target group whose health checks count; returns its ARN."""
+        arn = self.target_group()
+        self.auto.attach_load_balancer_target_groups(AutoScalingGroupName=GROUP, TargetGroupARNs=[arn])
+        self.update(HealthCheckType="ELB")
+        self.run(2)
+        return arn
+
     def refresh(self, version: str | None = "new", **preferences: Any) -> str:
         """Start a refresh to a version ("new" makes one, None takes the group's own); returns its id."""
         options: dict[str, Any] = {}
@@ -227,15 +229,6 @@ class World:
 
     def kill(self, instance_id: str) -> None:
         set_state(self.region.ec2.get_instance(instance_id), "stopped", "Server.InternalError", "The machine failed")
-
-
-@contextmanager
-def undoing() -> Iterator[None]:
-    """The extensions change moto's classes; this takes back at its end what they change within."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        undoable: Any = monkeypatch.setattr
-        monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
-        yield
 
 
 @contextmanager

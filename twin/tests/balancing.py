@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import http.client
 import threading
-import time
-from collections.abc import Callable
+from collections import Counter
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import boto3
+from common import client, until
 
 from twin.bodies import netns
 from twin.bodies.haproxy import HAProxy, _state
@@ -21,15 +20,6 @@ from twin.region.ec2 import set_state
 from twin.region.region import Region
 
 PORT = 8099
-
-
-def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    """Wait for a true value and return it."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
-    return value
 
 
 class Target:
@@ -98,8 +88,8 @@ class World:
 
     def __init__(self, region: Region) -> None:
         self.region = region
-        self.ec2: Any = boto3.client("ec2", "us-east-1")
-        self.elbv2: Any = boto3.client("elbv2", "us-east-1")
+        self.ec2 = client("ec2")
+        self.elbv2 = client("elbv2")
         self.vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         self.subnets = [
             self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=zone)["Subnet"]["SubnetId"]
@@ -250,3 +240,8 @@ def ask(connection: http.client.HTTPConnection, path: str = "/", **headers: str)
     connection.request("GET", path, headers=headers)
     response = connection.getresponse()
     return response.status, response.read(), response.headers
+
+
+def shares(world: World, times: int = 20) -> Counter[bytes]:
+    """How many of so many requests each target answered, by its address."""
+    return Counter(world.get()[1] for _ in range(times))

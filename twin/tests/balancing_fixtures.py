@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from balancing import World, until
+from balancing import World
+from common import until
 from conftest import SLOT
 from moto import mock_aws
 

@@ -13,8 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+# moto reads its settings when it is imported: the twin's, and no list of AMIs to be made for every test.
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+
 import boto3
 import pytest
+from access_world import Iam, Things
 from conformance import pytest_addoption, pytest_configure  # noqa: F401 (the option --conformance)
 
 from twin.bodies import debian, lambda_runtime, postgres_image
@@ -73,3 +77,13 @@ def client(served: Settings) -> Callable[[str], Any]:
     session = boto3.Session(key["access_key_id"], key["secret_access_key"], region_name=served.region)
     make: Any = session.client
     return lambda service: make(service, endpoint_url=served.endpoint_url)
+
+
+@pytest.fixture(scope="session")
+def iam(served: Settings, client: Callable[[str], Any]) -> Iam:
+    return Iam(served, client)
+
+
+@pytest.fixture(scope="session")
+def things(iam: Iam) -> Things:
+    return Things(iam.client)

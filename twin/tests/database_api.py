@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import logging
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,75 +12,62 @@ from typing import Any
 
 import boto3
 import psycopg2
-import pytest
+from common import api_of, clear, client, served_at, undoing, until
+from moto import mock_aws
 from moto.moto_api._internal.models import moto_api_backend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from twin.bodies import netns
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control.databases import Databases
-from twin.region import patch, rds
+from twin.region import rds
 from twin.region.rds_records import Node
 from twin.region.region import Region
-from twin.settings import Settings
+from twin.settings import API_PORT, Settings
 
 ZONES = ("us-east-1b", "us-east-1c", "us-east-1d")
 
 
 @contextmanager
-def serving(twin_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+def serving(twin_settings: Settings, folder: Path) -> Iterator[Api]:
     """A region with RDS behind HTTP; everything is gone afterwards."""
-    # The extensions change moto's classes; this takes the changes back afterwards.
-    undoable: Any = monkeypatch.setattr
-    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
     settings = replace(twin_settings, name=f"{twin_settings.name}-databases", state=folder)
     region = Region(settings, Podman(settings))
     region.podman.configure()
     region.network = Network(settings, lambda vpc, namespace: None, lambda vpc: None)
     clear(region)
     region.network.open()
-    rds.install(region)
-    loop = Databases(region)
-    region.loops[loop.name] = loop
-    loop.start()
-    moto = DomainDispatcherApplication(create_backend_app)
-
-    def api(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        with region.lock:
-            return list(moto(environ, start_response))
-
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = make_server(settings.address, 4566, api, threaded=True)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield Api(region)
-    finally:
-        server.shutdown()
-        server.server_close()
-        for running in region.loops.values():
-            running.end()
-            running.join(timeout=30)
-        clear(region)
-        moto_api_backend.reset()
+    with undoing():
+        rds.install(region)
+        loop = Databases(region)
+        region.loops[loop.name] = loop
+        loop.start()
+        try:
+            with served_at(settings.address, API_PORT, api_of(region)):
+                session: Any = boto3.Session("test", "test", region_name=settings.region)
+                yield Api(region, functools.partial(session.client, endpoint_url=settings.endpoint_url))
+        finally:
+            for running in region.loops.values():
+                running.end()
+                running.join(timeout=30)
+            clear(region)
+            moto_api_backend.reset()
 
 
-def clear(region: Region) -> None:
-    for name in region.podman.containers():
-        region.podman.remove(name)
-    region.network.close()
+@contextmanager
+def recorded(folder: Path) -> Iterator[Api]:
+    """The same without bodies, and without anything that gives them: for what only the records say."""
+    settings = Settings(state=folder, store=folder / "store", name="databases", slot=64)
+    with undoing(), mock_aws():
+        region = Region(settings, Podman(settings))
+        rds.install(region)
+        yield Api(region, client)
 
 
 class Api:
     """An operator's clients, a DB subnet group of three zones, and looks into databases from inside the VPC."""
 
-    def __init__(self, region: Region) -> None:
-        def client(service: str) -> Any:
-            session = boto3.Session("test", "test", region_name=region.settings.region)
-            make: Any = session.client
-            return make(service, endpoint_url=region.settings.endpoint_url)
-
+    def __init__(self, region: Region, client: Callable[[str], Any]) -> None:
         self.region = region
         self.told: list[tuple[str, dict[str, Any]]] = []
         region.on_event.append(lambda source, kind, resources, detail: self.told.append((kind, detail)))
@@ -121,14 +106,14 @@ class Api:
         return found
 
     def wait(self, status: str, name: str = "test", seconds: float = 90) -> dict[str, Any]:
-        wait_for(lambda: self.describe(name)["DBInstanceStatus"] in (status, "failed"), seconds)
+        until(lambda: self.describe(name)["DBInstanceStatus"] in (status, "failed"), seconds)
         found = self.describe(name)
         assert found["DBInstanceStatus"] == status
         return found
 
     def delete(self, name: str = "test", **options: Any) -> None:
         self.rds.delete_db_instance(**{"DBInstanceIdentifier": name, "SkipFinalSnapshot": True, **options})
-        wait_for(lambda: name not in [found["DBInstanceIdentifier"] for found in self.rds.describe_db_instances()["DBInstances"]])
+        until(lambda: name not in [found["DBInstanceIdentifier"] for found in self.rds.describe_db_instances()["DBInstances"]])
 
     def record(self, name: str = "test") -> Any:
         return self.region.backend("rds").databases[name]
@@ -172,13 +157,6 @@ class Api:
         """Messages of the instance's events, oldest first."""
         wanted = {"SourceIdentifier": "test", "SourceType": "db-instance", **filters}
         return [event["Message"] for event in self.rds.describe_events(**wanted)["Events"]]
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.1)
 
 
 def ask(connection: Any, query: str) -> Any:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-import pytest
+from common import client, undoing
 from conftest import SLOT
 from moto import mock_aws
 
@@ -22,13 +21,14 @@ from twin.bodies import netns
 from twin.bodies.network import Network, bridge_of
 from twin.bodies.podman import Podman
 from twin.control.networks import Networks
-from twin.region import absent_networks, ec2, network_acls, patch, routes, security_groups, vpc_endpoints
+from twin.region import absent_networks, ec2, network_acls, routes, security_groups, vpc_endpoints
 from twin.region.region import Region
 from twin.settings import API_ADDRESS, DNS_ADDRESS, MAIL_ADDRESS, METADATA_ADDRESS, Settings
 
 WEB, POSTGRES, SSH = 8080, 5432, 22
 SERVICES = (METADATA_ADDRESS, DNS_ADDRESS, API_ADDRESS, MAIL_ADDRESS)
 ANYWHERE = "0.0.0.0/0"
+EXTENSIONS = (ec2, security_groups, network_acls, routes, absent_networks, vpc_endpoints)
 # A packet that is dropped gets no answer; on a busy machine one that passes may take a while.
 PATIENCE = 2.0
 
@@ -89,7 +89,7 @@ class World:
         self.region = region
         self.network = region.network
         self.stack = stack
-        self.ec2: Any = boto3.client("ec2", region.settings.region)
+        self.ec2 = client("ec2")
         self.vpc: str = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         self.loop = Networks(region)
         self.namespace = self.network.ensure_vpc(self.vpc)
@@ -235,18 +235,16 @@ class World:
 
 
 @contextmanager
-def opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def opened(folder: Path) -> Iterator[World]:
     """A world with the region's extensions, which change moto's classes until the end."""
-    undoable: Any = monkeypatch.setattr
-    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
     settings = Settings(state=folder, store=folder / "store", name=f"test{SLOT}-net", slot=SLOT + 2)
-    with mock_aws(), ExitStack() as stack:
+    with undoing(), mock_aws(), ExitStack() as stack:
         region = Region(settings, Podman(settings))
         region.network = Network(settings, lambda vpc_id, namespace: None, lambda vpc_id: None)
         region.network.close()
         region.network.open()
         stack.callback(region.network.close)
-        for extension in (ec2, security_groups, network_acls, routes, absent_networks, vpc_endpoints):
+        for extension in EXTENSIONS:
             extension.install(region)
         yield World(region, stack)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
-import pytest
 from botocore.config import Config
+from common import allowing, api_of, served_at, undoing
 from moto.moto_api._internal.models import moto_api_backend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from twin.bodies.podman import Podman
 from twin.control.alarms import Alarms
 from twin.control.metrics import Metrics
 from twin.control.schedules import Schedules
-from twin.region import autoscaling, cloudwatch, events, patch, scaling_policies, scheduled_actions, sns
-from twin.region import ec2 as ec2_extension
+from twin.region import autoscaling, cloudwatch, events, scaling_policies, scheduled_actions, sns
 from twin.region.metric_store import STANDARD, Aggregate, key, store_of
 from twin.region.region import Region
 from twin.settings import Settings
@@ -98,11 +94,26 @@ class World:
         store = store_of(self.region.backend("cloudwatch"))
         store.put(key(namespace, name, dimensions), self.wall if at is None else at, sample, resolution)
 
-    def queue(self, name: str) -> tuple[str, str]:
-        """URL and ARN."""
+    def queue(self, name: str, *senders: str) -> tuple[str, str]:
+        """URL and ARN of a queue that topics and rules may send to, or these services instead."""
         sqs = self.client("sqs")
         url = sqs.create_queue(QueueName=name)["QueueUrl"]
-        return url, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        policy = allowing("sqs:SendMessage", arn, *(senders or ("sns.amazonaws.com", "events.amazonaws.com")))
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        return url, arn
+
+    def function(self, name: str, *callers: str) -> str:
+        """ARN of a function that these services may invoke; its events are in `functions`."""
+        trust = allowing("sts:AssumeRole", None, "lambda.amazonaws.com")
+        role = self.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+        options = {"Runtime": "python3.12", "Handler": "main.handle", "Code": {"ZipFile": b"nothing"}}
+        made = self.client("lambda").create_function(FunctionName=name, Role=role, **options)
+        for number, caller in enumerate(callers):
+            self.client("lambda").add_permission(
+                FunctionName=name, StatementId=str(number), Action="lambda:InvokeFunction", Principal=caller
+            )
+        return str(made["FunctionArn"])
 
     def received(self, url: str) -> list[dict[str, Any]]:
         got = self.client("sqs").receive_message(
@@ -115,6 +126,8 @@ class World:
         """ARN of a topic, and URL of the queue that gets what is published there."""
         url, arn = self.queue(name)
         topic = self.client("sns").create_topic(Name=name)["TopicArn"]
+        policy = allowing("sns:Publish", topic, "events.amazonaws.com", "cloudwatch.amazonaws.com")
+        self.client("sns").set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
         self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
         return topic, url
 
@@ -147,27 +160,13 @@ class World:
 
 @contextmanager
 def world_of(settings: Settings) -> Iterator[World]:
-    monkeypatch = pytest.MonkeyPatch()
-    undoable: Any = monkeypatch.setattr
-    # The extensions change moto's classes; this takes the changes back afterwards.
-    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
     moto_api_backend.reset()
     region = Region(settings, Podman(settings))
     region.podman = NoPodman()  # type: ignore[assignment]
-    moto = DomainDispatcherApplication(create_backend_app)
-
-    def api(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        with region.lock:
-            return list(moto(environ, start_response))
-
-    for extension in (autoscaling, sns, cloudwatch, events, scaling_policies, scheduled_actions):
-        extension.install(region)
-    server = make_server(settings.address, 0, api, threaded=True)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    # Full minutes make the tests' arithmetic plain.
-    yield World(region, server.server_port, time.time() // 60 * 60, Queued())
-    server.shutdown()
-    server.server_close()
-    ec2_extension.state_listener = None
+    with undoing():
+        for extension in (autoscaling, sns, cloudwatch, events, scaling_policies, scheduled_actions):
+            extension.install(region)
+        with served_at(settings.address, 0, api_of(region)) as port:
+            # Full minutes make the tests' arithmetic plain.
+            yield World(region, port, time.time() // 60 * 60, Queued())
     moto_api_backend.reset()
-    monkeypatch.undo()

@@ -77,7 +77,7 @@ class StubbedInstances(Instances):
 
 def main(name: str, slot: str, state: str, store: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    server.Instances = StubbedInstances  # type: ignore[misc]
+    server.parts.Instances = StubbedInstances  # type: ignore[misc]
     twin = server.Twin(Settings(state=Path(state), store=Path(store), name=name, slot=int(slot)))
 
     def loops(environ: dict[str, Any]) -> Any | None:

@@ -9,11 +9,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
+from common import clear, client, undoing, until
 from conftest import SLOT
 from moto import mock_aws
-from world import EXTENSIONS, undoing
+from world import EXTENSIONS
 
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
@@ -23,21 +23,12 @@ from twin.region.region import Region
 from twin.settings import Settings
 
 
-def until(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < end, f"{what} did not come within {seconds} s"
-        time.sleep(0.05)
-    return found
-
-
 class Place:
     """Two subnets in two zones, and the loop over their instances."""
 
     def __init__(self, region: Region) -> None:
         self.region = region
-        session: Any = boto3.Session("test", "test", region_name=region.settings.region)
-        self.ec2 = session.client("ec2")
+        self.ec2 = client("ec2")
         base.register(region)
         self.image = next(iter(region.ec2.amis))
         vpc = self.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
@@ -78,12 +69,7 @@ def place(twin_settings: Settings, tmp_path: Any) -> Iterator[Place]:
     region.podman.configure()
     region.network = Network(settings, lambda vpc, namespace: None, lambda vpc: None)
 
-    def clear() -> None:
-        for name in region.podman.containers():
-            region.podman.remove(name)
-        region.network.close()
-
-    clear()
+    clear(region)
     region.network.open()
     with undoing(), mock_aws():
         for extension in EXTENSIONS:
@@ -91,7 +77,7 @@ def place(twin_settings: Settings, tmp_path: Any) -> Iterator[Place]:
         made = Place(region)
         yield made
         made.end()
-        clear()
+        clear(region)
 
 
 def test_a_restarted_twin_finds_its_containers(place: Place) -> None:
@@ -102,7 +88,7 @@ def test_a_restarted_twin_finds_its_containers(place: Place) -> None:
 
     place.loop.start()
     kept, died, gone, stopping = place.launch(count=4)
-    until("running", lambda: all(state(instance) == "running" for instance in (kept, died, gone, stopping)))
+    until(lambda: all(state(instance) == "running" for instance in (kept, died, gone, stopping)))
     before = podman.pid(kept.id)
     place.end()  # the twin is dead now; its containers are not
     podman.run("kill", died.id)
@@ -112,26 +98,26 @@ def test_a_restarted_twin_finds_its_containers(place: Place) -> None:
     [pending] = place.launch()
     place.loop.adopt()
     place.loop.start()
-    until("all to settle", lambda: (state(died), state(stopping), state(pending)) == ("stopped", "stopped", "running"))
-    until("the unknown one to go", lambda: gone.id not in podman.containers())
+    until(lambda: (state(died), state(stopping), state(pending)) == ("stopped", "stopped", "running"))
+    until(lambda: gone.id not in podman.containers())
     assert (kept.state, podman.pid(kept.id)) == ("running", before)
     assert died.state_reason.code == "Server.InternalError"
     os.kill(before, 9)
-    until("its death to be noticed", lambda: state(kept) == "stopped")
+    until(lambda: state(kept) == "stopped")
     place.call(lambda: place.ec2.start_instances(InstanceIds=[died.id]))
-    until("running", lambda: state(died) == "running")
+    until(lambda: state(died) == "running")
 
 
 def test_power_loss_ends_all_containers_of_a_zone_at_once(place: Place) -> None:
     place.loop.start()
     struck, [spared] = place.launch("a", 3), place.launch("b")
-    until("running", lambda: all(instance.state == "running" for instance in (*struck, spared)))
+    until(lambda: all(instance.state == "running" for instance in (*struck, spared)))
     place.region.faults.dark.add("us-east-1a")
     began = time.monotonic()
     place.loop.kill_zone("us-east-1a")
     assert time.monotonic() - began < 10
-    until("podman to notice", lambda: [place.region.podman.pid(instance.id) for instance in struck] == [0, 0, 0])
-    until("stopped", lambda: {instance.state for instance in struck} == {"stopped"})
+    until(lambda: [place.region.podman.pid(instance.id) for instance in struck] == [0, 0, 0])
+    until(lambda: {instance.state for instance in struck} == {"stopped"})
     assert {place.region.podman.exit_code(instance.id) for instance in struck} == {137}
     assert {instance.state_reason.code for instance in struck} == {"Server.ScheduledStop"}
     assert place.region.podman.pid(spared.id)

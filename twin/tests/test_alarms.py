@@ -1,13 +1,9 @@
-"""CloudWatch: metrics, the evaluation of alarms, and what alarms set going."""
+"""CloudWatch's alarms in time: composite rules, and what alarms set going."""
 
 from __future__ import annotations
 
 import json
-import math
 import pickle
-import random
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,309 +12,22 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from common import allowing, until
 from observing import World, world_of
-from test_instances import until
 
-from twin.control.alarm_evaluation import Definition, Point, evaluate, evaluation_range
 from twin.region.alarm_rules import InvalidRule, children, holds
-from twin.region.metric_math import Context, InvalidExpression, Unsupported
-from twin.region.metric_math import evaluate as calculate
-from twin.region.metric_store import HIGH, Aggregate, MetricStore, key
+from twin.region.metric_store import HIGH
 from twin.settings import Settings
 
 DOCS = "https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring"
 API = "https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference"
 AREA = "alarms and events"
-NOW = 1_700_000_040.0  # a whole minute, 2023-11-14T22:14:00Z
 
 
 @pytest.fixture
 def world(twin_settings: Settings) -> Iterator[World]:
     with world_of(twin_settings) as made:
         yield made
-
-
-# The evaluation, as the documentation's tables have it: 0 is a good data point, X a breaching one, - a missing one
-
-
-def verdict(points: str, needed: int, missing: str, current: str = "current", periods: int = 3) -> str:
-    definition = Definition("GreaterThanThreshold", 5.0, periods, 60, needed, missing)
-    words = points.split()
-    _, end = evaluation_range(definition, NOW)
-    found = [
-        Point(end - (len(words) - index) * 60, {"0": 1.0, "X": 9.0}[word]) for index, word in enumerate(words) if word != "-"
-    ]
-    decided = evaluate(definition, found, NOW)
-    return decided.state if decided else current
-
-
-OK, ALARM, UNKNOWN, KEPT = "OK", "ALARM", "INSUFFICIENT_DATA", "current"
-
-
-@pytest.mark.rule(
-    AREA,
-    "An alarm whose data is incomplete evaluates the latest points there are, then treats the rest as told.",
-    f"{DOCS}/alarms-and-missing-data.html",
-)
-@pytest.mark.parametrize(
-    ("points", "missing", "ignore", "breaching", "not_breaching"),
-    [
-        ("0 - X - X", OK, OK, OK, OK),
-        ("0 - - - -", OK, OK, OK, OK),
-        ("- - - - 0", OK, OK, OK, OK),
-        ("- - - - -", UNKNOWN, KEPT, ALARM, OK),
-        ("0 X X - X", ALARM, ALARM, ALARM, ALARM),
-        ("- - X - -", ALARM, KEPT, ALARM, OK),
-        ("X - - - -", ALARM, KEPT, ALARM, OK),
-        ("- - - - X", UNKNOWN, KEPT, ALARM, OK),
-    ],
-)
-def test_three_out_of_three(points: str, missing: str, ignore: str, breaching: str, not_breaching: str) -> None:
-    got = [verdict(points, 3, how) for how in ("missing", "ignore", "breaching", "notBreaching")]
-    assert got == [missing, ignore, breaching, not_breaching]
-
-
-@pytest.mark.rule(AREA, "An M out of N alarm counts breaching points anywhere among the last N.", f"{DOCS}/alarm-evaluation.html")
-@pytest.mark.parametrize(
-    ("points", "missing", "ignore", "breaching", "not_breaching"),
-    [
-        ("0 - X - X", ALARM, ALARM, ALARM, ALARM),
-        ("0 0 X 0 X", ALARM, ALARM, ALARM, ALARM),
-        ("0 - X - -", OK, OK, ALARM, OK),
-        ("- - - - 0", OK, OK, ALARM, OK),
-        ("- - - X -", ALARM, KEPT, ALARM, OK),
-        ("- - - - X", UNKNOWN, KEPT, ALARM, OK),
-    ],
-)
-def test_two_out_of_three(points: str, missing: str, ignore: str, breaching: str, not_breaching: str) -> None:
-    got = [verdict(points, 2, how) for how in ("missing", "ignore", "breaching", "notBreaching")]
-    assert got == [missing, ignore, breaching, not_breaching]
-
-
-@pytest.mark.rule(AREA, "An alarm of one period goes into ALARM with one breaching data point.", f"{DOCS}/alarm-evaluation.html")
-def test_one_point_is_enough_for_one_period() -> None:
-    assert verdict("- - X", 1, "missing", periods=1) == ALARM
-    assert verdict("X 0 0", 1, "missing", periods=1) == OK
-
-
-@pytest.mark.parametrize(
-    ("comparison", "below", "at", "above"),
-    [
-        ("GreaterThanThreshold", False, False, True),
-        ("GreaterThanOrEqualToThreshold", False, True, True),
-        ("LessThanThreshold", True, False, False),
-        ("LessThanOrEqualToThreshold", True, True, False),
-    ],
-)
-def test_comparisons(comparison: str, below: bool, at: bool, above: bool) -> None:
-    definition = Definition(comparison, 5.0, 1, 60)
-    assert [definition.breaches(value) for value in (4.9, 5.0, 5.1)] == [below, at, above]
-
-
-@pytest.mark.rule(
-    AREA, "A metric alarm looks at whole periods only, and each minute at those that have ended.", f"{DOCS}/alarm-evaluation.html"
-)
-def test_the_evaluation_range_ends_with_the_last_whole_minute() -> None:
-    definition = Definition("GreaterThanThreshold", 5.0, 1, 300)
-    assert evaluation_range(definition, NOW + 40)[1] == NOW
-    assert evaluation_range(Definition("GreaterThanThreshold", 5.0, 1, 10), NOW + 49)[1] == NOW + 40
-
-
-def reason(
-    value: float, comparison: str = "GreaterThanThreshold", needed: int | None = 1, periods: int = 1, missing: str = "missing"
-) -> str:
-    definition = Definition(comparison, 50.0, periods, 60, needed, missing, "Average")
-    points = [Point(int(NOW) - 60 * (index + 1), value) for index in range(periods)] if not math.isnan(value) else []
-    decided = evaluate(definition, points, NOW)
-    assert decided
-    return decided.reason
-
-
-def test_reasons_are_in_the_words_of_aws() -> None:
-    assert reason(99.5) == (
-        "Threshold Crossed: 1 out of the last 1 datapoints [99.5 (14/11/23 22:13:00)] was greater than the threshold (50.0) "
-        "(minimum 1 datapoint for OK -> ALARM transition)."
-    )
-    assert reason(0.5) == (
-        "Threshold Crossed: 1 out of the last 1 datapoints [0.5 (14/11/23 22:13:00)] was not greater than the threshold (50.0) "
-        "(minimum 1 datapoint for ALARM -> OK transition)."
-    )
-    assert reason(3.0, "LessThanThreshold", None, 2) == (
-        "Threshold Crossed: 2 datapoints [3.0 (14/11/23 22:13:00), 3.0 (14/11/23 22:12:00)] were less than the threshold (50.0)."
-    )
-    assert reason(math.nan) == "Insufficient Data: 1 datapoint was unknown."
-    assert reason(math.nan, missing="breaching") == (
-        "Threshold Crossed: no datapoints were received for 1 period and 1 missing datapoint was treated as [Breaching]."
-    )
-    assert reason(math.nan, needed=3, periods=3, missing="notBreaching") == (
-        "Threshold Crossed: no datapoints were received for 3 periods and 3 missing datapoints were treated as [NonBreaching]."
-    )
-    assert reason(60.0, needed=5, periods=5).startswith(
-        "Threshold Crossed: 5 out of the last 5 datapoints were greater than the threshold (50.0). "
-        "The most recent datapoints which crossed the threshold: [60.0 (14/11/23 22:13:00), "
-    )
-
-
-# Metrics
-
-
-def test_statistics_agree_with_the_samples() -> None:
-    rng = random.Random(7)  # noqa: S311 (no secret)
-    values = [rng.uniform(0.001, 3.0) for _ in range(90)]
-    sample = Aggregate()
-    for value in values:
-        sample.add(value)
-    assert sample.statistic("Sum") == pytest.approx(sum(values))
-    assert sample.statistic("Average") == pytest.approx(statistics.fmean(values))
-    assert (sample.statistic("Minimum"), sample.statistic("Maximum")) == (min(values), max(values))
-    assert sample.statistic("SampleCount") == 90
-    assert sample.statistic("p50") == sorted(values)[44]
-    assert sample.statistic("p90") == sorted(values)[80]
-    for _ in range(5000):
-        sample.add(rng.uniform(0.001, 3.0))
-    assert sample.values is not None
-    assert len(sample.values) <= 4000
-    p99 = sample.statistic("p99")
-    assert p99 is not None
-    assert p99 == pytest.approx(2.97, rel=0.01)
-
-
-@pytest.mark.rule(
-    AREA,
-    "Percentiles of a statistic set are known only where its minimum is its maximum.",
-    f"{DOCS}/cloudwatch_concepts.html#Percentiles",
-)
-def test_statistic_sets_have_no_percentiles() -> None:
-    assert Aggregate(10, 55, 1, 10, None).statistic("p90") is None
-    assert Aggregate(10, 30, 3, 3, {3.0: 10}).statistic("p90") == 3
-
-
-@pytest.mark.rule(
-    AREA,
-    "Data points of less than a minute stay for three hours, then are kept by the minute.",
-    f"{DOCS}/cloudwatch_concepts.html#metrics-retention",
-)
-def test_an_hour_of_seconds_is_right_and_quick_and_ages() -> None:
-    store, metric = MetricStore(), key("Own", "Load", {"Host": "a"})
-    start = int(NOW)
-    for second in range(3600):
-        sample = Aggregate()
-        sample.add(float(second))
-        store.put(metric, start + second, sample, HIGH)
-    began = time.process_time()
-    minutes = store.query(metric, start, start + 3600, 60)
-    seconds = time.process_time() - began
-    assert seconds < 1.0
-    assert [(at, sample.total) for at, sample in minutes.items()] == [
-        (start + 60 * minute, sum(range(60 * minute, 60 * minute + 60))) for minute in range(60)
-    ]
-    assert len(store) == 3600
-    store.prune(start + 3600 + 3 * 3600)
-    assert len(store) <= 61
-    assert sum(sample.total for sample in store.query(metric, start - 60, start + 3600, 300).values()) == sum(range(3600))
-    again: MetricStore = pickle.loads(pickle.dumps(store))  # noqa: S301 (its own)
-    assert again.query(metric, start, start + 3600, 300) == store.query(metric, start, start + 3600, 300)
-    store.prune(start + 20 * 86400)
-    assert len(store) == 0
-    assert list(store.metrics()) == []
-
-
-@pytest.mark.rule(
-    AREA, "Each set of dimensions is a metric of its own; none adds up others.", f"{DOCS}/cloudwatch_concepts.html#Dimension"
-)
-def test_the_api_agrees_with_itself(world: World) -> None:
-    cloudwatch = world.client("cloudwatch")
-    base = datetime.fromtimestamp(world.wall - 300, UTC)
-    host = [{"Name": "Host", "Value": "a"}]
-    data: list[dict[str, Any]] = [
-        {"MetricName": "Load", "Value": 2.0, "Timestamp": base, "Dimensions": host, "Unit": "Percent"},
-        {
-            "MetricName": "Load",
-            "Values": [4.0, 6.0],
-            "Counts": [2.0, 1.0],
-            "Timestamp": base,
-            "Dimensions": host,
-            "Unit": "Percent",
-        },
-        {"MetricName": "Load", "Value": 100.0, "Timestamp": base, "Unit": "Percent"},
-    ]
-    cloudwatch.put_metric_data(Namespace="Own", MetricData=data)
-    span = {"StartTime": base, "EndTime": base + timedelta(minutes=5)}
-    [point] = cloudwatch.get_metric_statistics(
-        Namespace="Own",
-        MetricName="Load",
-        Dimensions=host,
-        Period=60,
-        Statistics=["Sum", "Average", "Minimum", "Maximum", "SampleCount"],
-        **span,
-    )["Datapoints"]
-    assert (point["Sum"], point["Average"], point["Minimum"], point["Maximum"], point["SampleCount"]) == (16, 4, 2, 6, 4)
-    assert (point["Unit"], point["Timestamp"]) == ("Percent", base)
-    [point] = cloudwatch.get_metric_statistics(
-        Namespace="Own", MetricName="Load", Dimensions=host, Period=60, ExtendedStatistics=["p50", "p100"], **span
-    )["Datapoints"]
-    assert point["ExtendedStatistics"] == {"p50": 4.0, "p100": 6.0}
-    load = {"Metric": {"Namespace": "Own", "MetricName": "Load", "Dimensions": host}, "Period": 60, "Stat": "Sum"}
-    results = cloudwatch.get_metric_data(
-        MetricDataQueries=[{"Id": "m1", "MetricStat": load, "ReturnData": False}, {"Id": "e1", "Expression": "m1 / 8 * 100"}],
-        **span,
-    )["MetricDataResults"]
-    assert [(result["Id"], result["Values"], result["Timestamps"]) for result in results] == [("e1", [200.0], [base])]
-    listed = cloudwatch.list_metrics(Namespace="Own")["Metrics"]
-    assert [metric["Dimensions"] for metric in listed] == [host, []]
-    assert len(cloudwatch.list_metrics(Namespace="Own", Dimensions=[{"Name": "Host"}])["Metrics"]) == 1
-
-
-@pytest.mark.rule(AREA, "Data older than two weeks or more than two hours ahead is refused.", f"{API}/API_PutMetricData.html")
-@pytest.mark.parametrize("hours", [-15 * 24, 3])
-def test_data_of_other_times_is_refused(world: World, hours: int) -> None:
-    at = datetime.now(UTC) + timedelta(hours=hours)
-    with pytest.raises(ClientError, match="InvalidParameterValue"):
-        world.client("cloudwatch").put_metric_data(
-            Namespace="Own", MetricData=[{"MetricName": "Load", "Value": 1.0, "Timestamp": at}]
-        )
-
-
-# Metric math
-
-SERIES: dict[str, Any] = {"m1": {0: 10.0, 60: 20.0, 180: 5.0}, "m2": {0: 2.0, 60: 0.0, 120: 3.0}}
-
-
-@pytest.mark.parametrize(
-    ("expression", "wanted"),
-    [
-        ("m1/m2*100", {0: 500.0}),
-        ("m1 + 1", {0: 11.0, 60: 21.0, 180: 6.0}),
-        ("SUM([m1, m2])", {0: 12.0, 60: 20.0, 120: 3.0, 180: 5.0}),
-        ("SUM(METRICS())", {0: 12.0, 60: 20.0, 120: 3.0, 180: 5.0}),
-        ("AVG([m1, m2])", {0: 6.0, 60: 10.0, 120: 3.0, 180: 5.0}),
-        ("MAX([m1, m2]) - MIN([m1, m2])", {0: 8.0, 60: 20.0, 120: 0.0, 180: 0.0}),
-        ("FILL(m1, 0)", {0: 10.0, 60: 20.0, 120: 0.0, 180: 5.0}),
-        ("FILL(m1, REPEAT)", {0: 10.0, 60: 20.0, 120: 20.0, 180: 5.0}),
-        ("FILL(m1, 0) - FILL(m2, 0)", {0: 8.0, 60: 20.0, 120: -3.0, 180: 5.0}),
-        ("IF(m1 > 8, m1, 0)", {0: 10.0, 60: 20.0, 180: 0.0}),
-        ("IF(m1 > 8 AND m1 < 15, 1, -2^2)", {0: 1.0, 60: -4.0, 180: -4.0}),
-        ("m1 / MAX(m1)", {0: 0.5, 60: 1.0, 180: 0.25}),
-        ("RATE(m1) * PERIOD(m1)", {60: 10.0, 180: -7.5}),
-        ("(m1 - 10) * 2", {0: 0.0, 60: 20.0, 180: -10.0}),
-    ],
-)
-def test_metric_math(expression: str, wanted: dict[int, float]) -> None:
-    assert calculate(expression, Context(SERIES, ["m1", "m2"], 60, [0, 60, 120, 180])) == wanted
-
-
-@pytest.mark.parametrize(
-    ("expression", "error"),
-    [
-        ("m1 +", InvalidExpression),
-        ("m3", InvalidExpression),
-        ("m1 $ 2", InvalidExpression),
-        ("ANOMALY_DETECTION_BAND(m1)", Unsupported),
-    ],
-)
-def test_metric_math_that_cannot_be_read(expression: str, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        calculate(expression, Context(SERIES, ["m1", "m2"], 60, [0]))
 
 
 # Composite rules
@@ -598,7 +307,7 @@ def test_alarms_that_are_refused(world: World, options: dict[str, Any], words: s
 
 @pytest.mark.rule(AREA, "An alarm can invoke a Lambda function with the alarm's data.", f"{DOCS}/alarms-and-actions-Lambda.html")
 def test_an_alarm_invokes_a_function(world: World) -> None:
-    function = "arn:aws:lambda:us-east-1:123456789012:function:page"
+    function = world.function("page", "lambda.alarms.cloudwatch.amazonaws.com")
     alarm(world, AlarmActions=[function, function.replace("page", "missing")])
     world.client("cloudwatch").set_alarm_state(AlarmName="busy", StateValue="ALARM", StateReason="a drill")
     world.tick()
@@ -606,6 +315,30 @@ def test_an_alarm_invokes_a_function(world: World) -> None:
     assert (name, event["source"], event["alarmData"]["state"]["value"]) == (function, "aws.cloudwatch", "ALARM")
     items = world.client("cloudwatch").describe_alarm_history(AlarmName="busy", HistoryItemType="Action")["AlarmHistoryItems"]
     assert sorted(item["HistorySummary"].split(" action ")[0] for item in items) == ["Failed to execute", "Successfully executed"]
+
+
+@pytest.mark.rule(
+    AREA,
+    "A topic's default policy lets the account's alarms publish; one without them fails the action, as the history says.",
+    "https://repost.aws/knowledge-center/cloudwatch-receive-sns-for-alarm-trigger",
+)
+def test_topics_and_functions_must_let_alarms_in(world: World) -> None:
+    sns, (url, queue) = world.client("sns"), world.queue("alerts")
+    topics = [sns.create_topic(Name=name)["TopicArn"] for name in ("default", "closed")]
+    for topic in topics:
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+    policy = allowing("sns:Publish", topics[1], "events.amazonaws.com")
+    sns.set_topic_attributes(TopicArn=topics[1], AttributeName="Policy", AttributeValue=policy)
+    function = world.function("closed", "events.amazonaws.com")
+    alarm(world, AlarmActions=[*topics, function])
+    world.client("cloudwatch").set_alarm_state(AlarmName="busy", StateValue="ALARM", StateReason="a drill")
+    world.tick()
+    assert [json.loads(message["Body"])["TopicArn"] for message in world.received(url)] == [topics[0]]
+    items = world.client("cloudwatch").describe_alarm_history(AlarmName="busy", HistoryItemType="Action")["AlarmHistoryItems"]
+    failed = [item["HistorySummary"] for item in items if item["HistorySummary"].startswith("Failed")]
+    assert len(failed) == 2
+    assert any(f"is not authorized to perform: SNS:Publish on resource: {topics[1]}" in words for words in failed)
+    assert world.functions.events == []
 
 
 def test_records_survive_pickling(world: World) -> None:
@@ -644,7 +377,7 @@ def test_an_alarm_reaches_a_web_server(world: World) -> None:
     alarm(world, AlarmActions=[topic])
     world.client("cloudwatch").set_alarm_state(AlarmName="busy", StateValue="ALARM", StateReason="a drill")
     world.tick()
-    until("the second try", lambda: len(got) == 2, 30)
+    until(lambda: len(got) == 2, 30)
     server.shutdown()
     server.server_close()
     assert {kind for kind, _ in got} == {"Notification"}
@@ -655,6 +388,8 @@ def test_a_served_twin_evaluates_alarms_and_tells_a_queue(client: Callable[[str]
     cloudwatch, sns, sqs = client("cloudwatch"), client("sns"), client("sqs")
     url = sqs.create_queue(QueueName="alerts")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = allowing("sqs:SendMessage", arn, "sns.amazonaws.com")
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     topic = sns.create_topic(Name="alerts")["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     at = datetime.now(UTC) - timedelta(seconds=12)
@@ -672,6 +407,6 @@ def test_a_served_twin_evaluates_alarms_and_tells_a_queue(client: Callable[[str]
         ComparisonOperator="GreaterThanThreshold",
         AlarmActions=[topic],
     )
-    [message] = until("the alarm's message", lambda: sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages"), 60)
+    [message] = until(lambda: sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages"), 60)
     said = json.loads(json.loads(message["Body"])["Message"])
     assert (said["AlarmName"], said["NewStateValue"]) == ("served", "ALARM")

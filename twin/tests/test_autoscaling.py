@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from test_instances import until
+from common import until
 
 from twin.bodies.podman import Podman
 from twin.settings import Settings
@@ -58,7 +58,7 @@ class Fleet:
             good = len(now) == count and all(member["LifecycleState"] == "InService" for member in now)
             return now if good and without not in {member["InstanceId"] for member in now} else None
 
-        found: list[dict[str, Any]] = until(f"{count} instances in service", ready)
+        found: list[dict[str, Any]] = until(ready)
         return found
 
     def activities(self) -> list[dict[str, Any]]:
@@ -72,7 +72,7 @@ def fleet(client: Callable[[str], Any]) -> Iterator[Fleet]:
     yield made
     if made.group():
         made.autoscaling.delete_auto_scaling_group(AutoScalingGroupName=GROUP, ForceDelete=True)
-        until("the group's end", lambda: made.group() is None)
+        until(lambda: made.group() is None)
 
 
 def test_instances_spread_over_the_zones_and_come_from_the_version_asked_for(fleet: Fleet) -> None:
@@ -102,7 +102,7 @@ def test_a_dead_instance_is_replaced_in_its_zone(fleet: Fleet, served: Settings)
         entry for entry in fleet.activities() if entry["Description"] == f"Terminating EC2 instance: {victim['InstanceId']}"
     )
     assert "EC2 instance status check failure" in ended["Cause"]
-    until("the end of its termination", lambda: fleet.activities() and _find(fleet, ended)["StatusCode"] == "Successful")
+    until(lambda: fleet.activities() and _find(fleet, ended)["StatusCode"] == "Successful")
 
 
 def _find(fleet: Fleet, activity: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def test_replacement_can_be_suspended(fleet: Fleet, served: Settings) -> None:
     victim = fleet.settled(3)[2]["InstanceId"]
     fleet.autoscaling.suspend_processes(AutoScalingGroupName=GROUP, ScalingProcesses=["ReplaceUnhealthy"])
     Podman(served).run("kill", victim)
-    until("its mark", lambda: {m["InstanceId"]: m["HealthStatus"] for m in fleet.members()}.get(victim) == "Unhealthy")
+    until(lambda: {m["InstanceId"]: m["HealthStatus"] for m in fleet.members()}.get(victim) == "Unhealthy")
     assert victim in {member["InstanceId"] for member in fleet.members()}
     fleet.autoscaling.resume_processes(AutoScalingGroupName=GROUP, ScalingProcesses=["ReplaceUnhealthy"])
     fleet.settled(3, without=victim)
@@ -141,7 +141,7 @@ def test_a_launch_that_fails_is_recorded_and_tried_again(fleet: Fleet) -> None:
     )["LaunchTemplateVersion"]["VersionNumber"]
     use = fleet.autoscaling.update_auto_scaling_group
     use(AutoScalingGroupName=GROUP, LaunchTemplate={"LaunchTemplateId": template, "Version": str(bad)}, DesiredCapacity=4)
-    failed = until("a failed activity", lambda: [entry for entry in fleet.activities() if entry["StatusCode"] == "Failed"])
+    failed = until(lambda: [entry for entry in fleet.activities() if entry["StatusCode"] == "Failed"])
     assert "ami-00000000000000000" in failed[0]["StatusMessage"]
     use(AutoScalingGroupName=GROUP, LaunchTemplate={"LaunchTemplateId": template, "Version": "2"})
     fleet.settled(4)
@@ -171,7 +171,7 @@ def test_a_refresh_replaces_real_instances(fleet: Fleet) -> None:
         found = fleet.autoscaling.describe_instance_refreshes(AutoScalingGroupName=GROUP)["InstanceRefreshes"][0]
         return found if "EndTime" in found else None
 
-    refresh = until("the end of the refresh", ended)
+    refresh = until(ended)
     assert (refresh["Status"], refresh["PercentageComplete"], refresh["InstancesToUpdate"]) == ("Successful", 100, 0)
     assert min(serving) >= 3
     members = fleet.settled(3)
@@ -187,6 +187,6 @@ def test_a_group_with_instances_is_deleted_by_force_alone(fleet: Fleet) -> None:
         fleet.autoscaling.delete_auto_scaling_group(AutoScalingGroupName=GROUP)
     ids = [member["InstanceId"] for member in fleet.members()]
     fleet.autoscaling.delete_auto_scaling_group(AutoScalingGroupName=GROUP, ForceDelete=True)
-    until("the group's end", lambda: fleet.group() is None)
+    until(lambda: fleet.group() is None)
     described = fleet.ec2.describe_instances(InstanceIds=ids)["Reservations"]
     assert {instance["State"]["Name"] for entry in described for instance in entry["Instances"]} == {"terminated"}

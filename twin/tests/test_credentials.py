@@ -12,15 +12,13 @@ import boto3
 import botocore.auth
 import pytest
 import requests
+from access_world import ACCOUNT, GUIDE, Iam, Things, allow, refused
 from botocore.auth import S3SigV4Auth, SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.client import Config
 from botocore.credentials import Credentials
-from test_access import ACCOUNT, GUIDE, Iam, Things, allow, iam, refused, things
 
 from twin.access.signatures import EMPTY, signing_key
-
-__all__ = ["iam", "things"]  # fixtures
 
 
 @pytest.fixture

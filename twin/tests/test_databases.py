@@ -11,7 +11,8 @@ from typing import Any
 import psycopg2
 import pytest
 from botocore.exceptions import ClientError
-from database_api import Api, ask, serving, wait_for
+from common import until
+from database_api import Api, ask, recorded, serving
 
 from twin.bodies import postgres, postgres_image
 from twin.bodies.podman import Podman
@@ -28,8 +29,14 @@ CREATE = "https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDB
 
 
 @pytest.fixture
-def api(twin_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    with serving(twin_settings, tmp_path, monkeypatch) as api:
+def api(twin_settings: Settings, tmp_path: Path) -> Iterator[Api]:
+    with serving(twin_settings, tmp_path) as api:
+        yield api
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Api]:
+    with recorded(tmp_path) as api:
         yield api
 
 
@@ -45,6 +52,10 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     assert described["AvailabilityZone"] == "us-east-1b"
     assert described["EngineVersion"].startswith("17.")
     assert described["MasterUserSecret"]["SecretArn"].split(":secret:")[1].startswith("rds!db-")
+    for change in ({"DBPortNumber": 5433}, {"PubliclyAccessible": True}, {"MonitoringInterval": 60, "MonitoringRoleArn": "x"}):
+        with pytest.raises(ClientError, match="not supported by the twin"):
+            api.rds.modify_db_instance(DBInstanceIdentifier="test", **change)
+    assert api.describe() == described
     host = described["Endpoint"]["Address"]
     assert api.region.names._addresses[host] == api.primary().address
     password = api.password()
@@ -68,10 +79,10 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     # A parameter that needs no restart is taken over; a killed server comes back with its data.
     parameter = {"ParameterName": "log_min_duration_statement", "ParameterValue": "750", "ApplyMethod": "immediate"}
     api.rds.modify_db_parameter_group(DBParameterGroupName="test", Parameters=[parameter])
-    wait_for(lambda: ask(api.connect(password=password), "SHOW log_min_duration_statement") == [("750ms",)])
+    until(lambda: ask(api.connect(password=password), "SHOW log_min_duration_statement") == [("750ms",)])
     api.region.podman.run("kill", api.primary().name)
-    wait_for(lambda: "Recovery of the DB instance is complete." in api.events())
-    wait_for(lambda: api.answers(password))
+    until(lambda: "Recovery of the DB instance is complete." in api.events())
+    until(lambda: api.answers(password))
     assert ask(api.connect(password=password), "SELECT note FROM kept") == [("still here",)]
 
     api.rds.stop_db_instance(DBInstanceIdentifier="test")
@@ -81,14 +92,14 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
     api.rds.start_db_instance(DBInstanceIdentifier="test")
     api.wait("available")
     api.rds.modify_db_instance(DBInstanceIdentifier="test", RotateMasterUserPassword=True, ApplyImmediately=True)
-    wait_for(lambda: api.password() != password)
-    wait_for(lambda: api.answers(api.password()))
+    until(lambda: api.password() != password)
+    until(lambda: api.answers(api.password()))
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         api.connect(password=password)
 
     rotated = api.password()
     api.secrets.rotate_secret(SecretId=described["MasterUserSecret"]["SecretArn"])
-    wait_for(lambda: api.password() != rotated)
+    until(lambda: api.password() != rotated)
     # It is in the secret only once the database takes it.
     assert api.answers(api.password())
     assert not api.answers(rotated)
@@ -110,7 +121,7 @@ def test_an_instance_lives_from_creating_to_gone(api: Api) -> None:
 
     api.rds.delete_db_instance(DBInstanceIdentifier="test", SkipFinalSnapshot=True)
     assert api.describe()["DBInstanceStatus"] == "deleting"
-    wait_for(lambda: not api.rds.describe_db_instances()["DBInstances"])
+    until(lambda: not api.rds.describe_db_instances()["DBInstances"])
     assert api.region.podman.containers() == []
     assert host not in api.region.names._addresses
     assert not list((api.region.settings.state / "volumes").iterdir())
@@ -130,7 +141,7 @@ def test_a_body_that_does_not_start_is_shown_as_failed(api: Api, caplog: pytest.
     assert "no_such_library" in caplog.text
     assert "a-good-password" not in caplog.text
     api.rds.delete_db_instance(DBInstanceIdentifier="test", SkipFinalSnapshot=True)
-    wait_for(lambda: not api.rds.describe_db_instances()["DBInstances"])
+    until(lambda: not api.rds.describe_db_instances()["DBInstances"])
 
 
 @pytest.mark.parametrize(
@@ -150,14 +161,15 @@ def test_a_body_that_does_not_start_is_shown_as_failed(api: Api, caplog: pytest.
         ({"EnableCloudwatchLogsExports": ["postgresql"]}, "EnableCloudwatchLogsExports is not supported by the twin"),
     ],
 )
-def test_what_can_not_become_a_database_is_refused(api: Api, options: dict[str, Any], words: str) -> None:
+def test_what_can_not_become_a_database_is_refused(records: Api, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ClientError, match=words):
-        api.create(**options)
-    assert api.rds.describe_db_instances()["DBInstances"] == []
+        records.create(**options)
+    assert records.rds.describe_db_instances()["DBInstances"] == []
 
 
-def test_what_has_no_body_is_refused(api: Api) -> None:
+def test_what_has_no_body_is_refused(records: Api) -> None:
     """Never a record that nothing stands behind."""
+    api = records
     calls = (
         (api.rds.create_db_cluster, {"DBClusterIdentifier": "x", "Engine": "aurora-postgresql", "MasterUsername": "x"}),
         (api.rds.create_db_instance_read_replica, {"DBInstanceIdentifier": "x", "SourceDBInstanceIdentifier": "test"}),
@@ -176,15 +188,10 @@ def test_what_has_no_body_is_refused(api: Api) -> None:
         with pytest.raises(ClientError, match="not supported by the twin"):
             call(**options)
     assert api.rds.describe_db_clusters()["DBClusters"] == []
-    api.create()
-    described = api.wait("available")
-    for change in ({"DBPortNumber": 5433}, {"PubliclyAccessible": True}, {"MonitoringInterval": 60, "MonitoringRoleArn": "x"}):
-        with pytest.raises(ClientError, match="not supported by the twin"):
-            api.rds.modify_db_instance(DBInstanceIdentifier="test", **change)
-    assert api.describe() == described
 
 
-def test_the_records_keep_what_terraform_compares(api: Api) -> None:
+def test_the_records_keep_what_terraform_compares(records: Api) -> None:
+    api = records
     api.create(EnablePerformanceInsights=True, PerformanceInsightsRetentionPeriod=31)
     described = api.describe()
     assert described["PerformanceInsightsEnabled"] is True
@@ -207,13 +214,20 @@ def test_a_server_runs_without_rds(twin_settings: Settings, tmp_path: Path) -> N
     podman = Podman(twin_settings)
     podman.configure()
     postgres_image.build(podman)
+    port = 15000 + twin_settings.slot
     server = postgres.Server(
-        "test-postgres", tmp_path, "accounts", "it's a secret", database="accounts", port=15432, listen="127.0.0.1"
+        f"{twin_settings.name}-postgres",
+        tmp_path,
+        "accounts",
+        "it's a secret",
+        database="accounts",
+        port=port,
+        listen="127.0.0.1",
     )
     try:
         postgres.start(podman, server)
         postgres.wait_ready(podman, server)
-        options: dict[str, Any] = {"host": "127.0.0.1", "port": 15432, "user": "accounts", "dbname": "accounts"}
+        options: dict[str, Any] = {"host": "127.0.0.1", "port": port, "user": "accounts", "dbname": "accounts"}
         assert ask(psycopg2.connect(password=server.password, **options), "SELECT 1") == [(1,)]
     finally:
         podman.remove(server.name)

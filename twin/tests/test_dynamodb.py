@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
+from common import client, undoing
 from moto import mock_aws
 
 from twin.bodies.podman import Podman
 from twin.control.expiry import LATEST_SECONDS, OLDEST_SECONDS, Expiry
-from twin.region import dynamodb, patch
+from twin.region import dynamodb
 from twin.region.region import Region
 from twin.settings import Settings
 
@@ -23,11 +23,9 @@ TTL = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/howitwor
 
 
 @pytest.fixture
-def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Region]:
-    undoable: Any = monkeypatch.setattr
-    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
+def region(tmp_path: Path) -> Iterator[Region]:
     settings = Settings(state=tmp_path, store=tmp_path / "store", name="test-dynamodb", slot=64)
-    with mock_aws():
+    with undoing(), mock_aws():
         region = Region(settings, Podman(settings))
         dynamodb.install(region)
         yield region
@@ -35,15 +33,14 @@ def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Region]:
 
 @pytest.fixture
 def table(region: Region) -> Any:
-    made: Any = boto3.client
-    client = made("dynamodb", "us-east-1")
-    client.create_table(
+    dynamodb = client("dynamodb")
+    dynamodb.create_table(
         TableName="things",
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
     )
-    return client
+    return dynamodb
 
 
 def add_one(client: Any, token: str, to: str = "a") -> None:

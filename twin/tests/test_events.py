@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from common import allowing
 from observing import World, world_of
 
 from twin.region import cron, ec2
@@ -139,7 +140,10 @@ def test_what_targets_get(world: World) -> None:
 def test_other_targets(world: World) -> None:
     topic, url = world.topic_to_queue("events")
     world.client("logs").create_log_group(logGroupName="/events/all")
-    function = "arn:aws:lambda:us-east-1:123456789012:function:page"
+    stored = "arn:aws:logs:us-east-1:123456789012:log-group:/events/*:*"
+    policy = allowing(["logs:CreateLogStream", "logs:PutLogEvents"], stored, "events.amazonaws.com")
+    world.client("logs").put_resource_policy(policyName="events", policyDocument=policy)
+    function = world.function("page", "events.amazonaws.com")
     arns = [topic, function, "arn:aws:logs:us-east-1:123456789012:log-group:/events/all"]
     world.client("events").put_rule(Name="all", EventPattern='{"source": ["aws.autoscaling"]}')
     world.client("events").put_targets(Rule="all", Targets=[{"Id": str(index), "Arn": arn} for index, arn in enumerate(arns)])
@@ -151,6 +155,48 @@ def test_other_targets(world: World) -> None:
     assert (name, event["detail-type"]) == (function, kind)
     [logged] = world.client("logs").filter_log_events(logGroupName="/events/all")["events"]
     assert json.loads(logged["message"])["detail-type"] == kind
+
+
+@pytest.mark.rule(
+    AREA,
+    "A target whose own policy does not let EventBridge in gets nothing; a topic's default policy does not.",
+    f"{GUIDE}/eb-use-resource-based.html",
+)
+def test_targets_must_let_eventbridge_in(world: World) -> None:
+    lost, dead = world.queue("lost", "events.amazonaws.com")
+    closed, queue = world.queue("closed", "sns.amazonaws.com")
+    _, open_to_topics = world.queue("topics", "sns.amazonaws.com")
+    topic = world.client("sns").create_topic(Name="default")["TopicArn"]
+    world.client("logs").create_log_group(logGroupName="/closed")
+    group = "arn:aws:logs:us-east-1:123456789012:log-group:/closed"
+    arns = {queue, topic, world.function("closed", "sns.amazonaws.com"), group}
+    world.client("events").put_rule(Name="all", EventPattern='{"source": ["aws.autoscaling"]}')
+    targets = [{"Id": str(n), "Arn": arn, "DeadLetterConfig": {"Arn": dead}} for n, arn in enumerate(arns)]
+    # Nor does a dead letter get into a queue that is not open to EventBridge.
+    targets[0]["DeadLetterConfig"] = {"Arn": open_to_topics}
+    world.client("events").put_targets(Rule="all", Targets=targets)
+    launched(world)
+    told = [message["MessageAttributes"] for message in world.received(lost)]
+    assert {said["TARGET_ARN"]["StringValue"] for said in told} == {target["Arn"] for target in targets[1:]}
+    assert {said["ERROR_CODE"]["StringValue"] for said in told} == {"NO_PERMISSIONS"}
+    assert world.received(closed) == world.functions.events == []
+
+
+@pytest.mark.rule(
+    AREA,
+    "aws:SourceArn in a queue's policy limits it to one rule.",
+    f"{GUIDE}/eb-use-resource-based.html",
+)
+def test_a_queue_for_one_rule(world: World) -> None:
+    url, arn = world.queue("one")
+    policy = json.loads(allowing("sqs:SendMessage", arn, "events.amazonaws.com"))
+    policy["Statement"][0]["Condition"] = {"ArnEquals": {"aws:SourceArn": "arn:aws:events:us-east-1:123456789012:rule/first"}}
+    world.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+    for name in ("first", "second"):
+        world.client("events").put_rule(Name=name, EventPattern='{"source": ["aws.autoscaling"]}')
+        world.client("events").put_targets(Rule=name, Targets=[{"Id": "1", "Arn": arn, "Input": json.dumps(name)}])
+    launched(world)
+    assert bodies(world, url) == ["first"]
 
 
 @pytest.mark.rule(

@@ -2,120 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
+from common import client
+from faults_world import World, experimenting, in_zone, wait
 
-from twin.bodies.podman import Podman
 from twin.control.experiments import Experiments
-from twin.region import fis, patch
-from twin.region.ec2 import set_state
-from twin.region.region import Region
-from twin.settings import Settings
 
 REFERENCE = "https://docs.aws.amazon.com/fis/latest/userguide/fis-actions-reference.html"
 EXPERIMENTS = "https://docs.aws.amazon.com/fis/latest/userguide/experiments.html"
 STOP = "https://docs.aws.amazon.com/fis/latest/userguide/stop-conditions.html"
 TARGETS = "https://docs.aws.amazon.com/fis/latest/userguide/targets.html"
-NONE = [{"source": "none"}]
-
-
-class World:
-    def __init__(self, region: Region) -> None:
-        self.region, self.now = region, 1000.0
-        region.clock = lambda: self.now
-        make: Any = boto3.client
-        self.fis, self.ec2 = make("fis", region_name="us-east-1"), make("ec2", region_name="us-east-1")
-        self.cloudwatch, iam = make("cloudwatch", region_name="us-east-1"), make("iam", region_name="us-east-1")
-        trust = {"Version": "2012-10-17", "Statement": []}
-        self.role = iam.create_role(RoleName="experiment", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
-        vpc = self.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
-        self.image = self.ec2.register_image(Name="any")["ImageId"]
-        self.subnets, self.instances = {}, {}
-        for number, zone in enumerate("abc"):
-            made = self.ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{number}.0/24", AvailabilityZone=f"us-east-1{zone}")
-            self.subnets[zone] = made["Subnet"]["SubnetId"]
-            tags = [{"ResourceType": "instance", "Tags": [{"Key": "Tier", "Value": "app"}]}]
-            run = {"ImageId": self.image, "MinCount": 2, "MaxCount": 2, "SubnetId": self.subnets[zone]}
-            made = self.ec2.run_instances(**run, TagSpecifications=tags)["Instances"]
-            self.instances[zone] = [entry["InstanceId"] for entry in made]
-        self.cloudwatch.put_metric_alarm(
-            AlarmName="errors",
-            MetricName="Errors",
-            Namespace="Test",
-            Statistic="Sum",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=1,
-            ComparisonOperator="GreaterThanThreshold",
-        )
-        self.alarm = self.cloudwatch.describe_alarms(AlarmNames=["errors"])["MetricAlarms"][0]["AlarmArn"]
-        self.loop = Experiments(region)
-
-    def template(self, actions: dict[str, Any], targets: dict[str, Any] | None = None, **options: Any) -> str:
-        options = {"description": "test", "roleArn": self.role, "stopConditions": NONE, **options}
-        made = self.fis.create_experiment_template(actions=actions, targets=targets or {}, **options)
-        return str(made["experimentTemplate"]["id"])
-
-    def start(self, actions: dict[str, Any], targets: dict[str, Any] | None = None, **options: Any) -> str:
-        started = self.fis.start_experiment(experimentTemplateId=self.template(actions, targets, **options))
-        assert started["experiment"]["state"]["status"] == "initiating"
-        self.step()
-        return str(started["experiment"]["id"])
-
-    def step(self, seconds: float = 0.5) -> None:
-        self.now += seconds
-        self.loop.tick()
-
-    def experiment(self, experiment_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.fis.get_experiment(id=experiment_id)["experiment"]
-        return found
-
-    def status(self, experiment_id: str) -> str:
-        return str(self.experiment(experiment_id)["state"]["status"])
-
-    def states(self, zone: str) -> list[str]:
-        return [self.region.ec2.get_instance(instance_id).state for instance_id in self.instances[zone]]
-
-    def settle(self) -> None:
-        """Stand in for the bodies: what was asked to change has changed."""
-        after = {"stopping": "stopped", "shutting-down": "terminated", "pending": "running"}
-        for instance in self.region.ec2.all_instances():
-            if instance.state in after:
-                set_state(instance, after[instance.state])
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    undoable: Any = monkeypatch.setattr
-    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
-    settings = Settings(state=tmp_path, store=tmp_path / "store", name="test-fis", slot=64)
-    with mock_aws():
-        region = Region(settings, Podman(settings))
-        network: Any = SimpleNamespace(namespace=lambda resource_id: f"test-fis.{resource_id}")
-        region.network = network
-        fis.install(region)
-        yield World(region)
-
-
-def wait(seconds: str = "PT1M", **options: Any) -> dict[str, Any]:
-    return {"actionId": "aws:fis:wait", "parameters": {"duration": seconds}, **options}
-
-
-def in_zone(zone: str, mode: str = "ALL") -> dict[str, Any]:
-    return {
-        "resourceType": "aws:ec2:instance",
-        "resourceTags": {"Tier": "app"},
-        "filters": [{"path": "Placement.AvailabilityZone", "values": [f"us-east-1{zone}"]}],
-        "selectionMode": mode,
-    }
+def world(tmp_path: Path) -> Iterator[World]:
+    with experimenting(tmp_path) as made:
+        yield made
 
 
 @pytest.mark.rule(
@@ -240,7 +147,7 @@ def test_stopping(world: World) -> None:
 
 @pytest.mark.rule("faults", "aws:ec2:asg-insufficient-instance-capacity-error refuses launches of its groups alone.", REFERENCE)
 def test_a_capacity_fault_is_its_targets_alone(world: World) -> None:
-    autoscaling: Any = boto3.client("autoscaling", "us-east-1")
+    autoscaling = client("autoscaling")
     made = world.ec2.create_launch_template(LaunchTemplateName="any", LaunchTemplateData={"ImageId": world.image})
     template = made["LaunchTemplate"]["LaunchTemplateId"]
     for name in ("one", "two"):
@@ -288,6 +195,7 @@ def test_a_zone_without_power_is_dark_until_the_action_ends(world: World, monkey
 
 def test_a_restarted_region_knows_its_faults_again(world: World) -> None:
     action = {"actionId": "twin:zone:power-loss", "parameters": {"availabilityZoneIdentifier": "us-east-1a", "duration": "PT5M"}}
+    world.may("logs:GetLogEvents")  # no API has this effect, so that no permission is asked for
     world.start({"dark": action})
     world.step()
     world.region.faults = type(world.region.faults)()

@@ -15,7 +15,8 @@ from typing import Any
 import psycopg2
 import pytest
 from botocore.exceptions import ClientError
-from database_api import ZONES, Api, ask, serving, wait_for
+from common import until
+from database_api import ZONES, Api, ask, serving
 
 from twin.bodies import postgres_config, replication
 from twin.bodies.podman import PodmanError
@@ -35,8 +36,8 @@ PASSWORD = "a-good-password"
 
 
 @pytest.fixture
-def api(twin_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    with serving(twin_settings, tmp_path, monkeypatch) as api:
+def api(twin_settings: Settings, tmp_path: Path) -> Iterator[Api]:
+    with serving(twin_settings, tmp_path) as api:
         yield api
 
 
@@ -101,9 +102,9 @@ def make_pair(api: Api) -> None:
 
 def settled(api: Api, writer: Writer) -> None:
     """Wait until the pair is whole again, and writes go on."""
-    wait_for(lambda: in_sync(api))
+    until(lambda: in_sync(api))
     moment = time.monotonic()
-    wait_for(lambda: writer.wrote_since(moment))
+    until(lambda: writer.wrote_since(moment))
 
 
 def in_sync(api: Api) -> bool:
@@ -127,11 +128,11 @@ def test_no_acknowledged_write_is_lost(api: Api, record_property: Any) -> None:
     look_at_replication(api)
 
     with Writer(api) as writer:
-        wait_for(lambda: len(writer.acknowledged) > 50)
+        until(lambda: len(writer.acknowledged) > 50)
         first = api.primary()
         killed = time.monotonic()
         api.region.podman.run("kill", "--signal=KILL", first.name)
-        wait_for(lambda: api.primary() is not first)
+        until(lambda: api.primary() is not first)
         assert first.name not in api.region.podman.containers()
         assert api.address() == api.primary().address != first.address
         settled(api, writer)
@@ -193,7 +194,7 @@ def environment(api: Api) -> dict[str, str]:
 def test_a_primary_without_a_standby_in_sync_stays_the_primary(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     make_pair(api)
     with Writer(api) as writer:
-        wait_for(lambda: len(writer.acknowledged) > 50)
+        until(lambda: len(writer.acknowledged) > 50)
         primary, standby = api.primary(), api.standby()
 
         # The new standby does not catch up: only then may the primary's writes be missing elsewhere.
@@ -203,14 +204,14 @@ def test_a_primary_without_a_standby_in_sync_stays_the_primary(api: Api, monkeyp
         with monkeypatch.context() as hindered:
             hindered.setattr(api.loop.multi_az, "synchronise", never)
             api.region.podman.run("kill", standby.name)
-            wait_for(lambda: api.record().standby is not standby)
+            until(lambda: api.record().standby is not standby)
             moment = time.monotonic()
-            wait_for(lambda: writer.wrote_since(moment))
+            until(lambda: writer.wrote_since(moment))
             assert not in_sync(api)
             api.region.podman.run("kill", primary.name)
-            wait_for(lambda: "Recovery of the DB instance is complete." in api.events())
+            until(lambda: "Recovery of the DB instance is complete." in api.events())
             moment = time.monotonic()
-            wait_for(lambda: writer.wrote_since(moment))
+            until(lambda: writer.wrote_since(moment))
             assert api.primary() is primary
         settled(api, writer)
         assert api.standby().zone == standby.zone
@@ -227,10 +228,10 @@ def test_a_silent_standby_is_waited_for_and_then_replaced(api: Api) -> None:
     make_pair(api)
     standby = api.standby()
     with Writer(api) as writer:
-        wait_for(lambda: len(writer.acknowledged) > 50)
+        until(lambda: len(writer.acknowledged) > 50)
         stopped = time.monotonic()
         freeze(api, standby)
-        wait_for(lambda: api.record().standby is not standby)
+        until(lambda: api.record().standby is not standby)
         settled(api, writer)
         assert writer.pause_after(stopped) > postgres_config.LOST_SECONDS
         assert api.events(EventCategories=["failover"]) == []
@@ -238,7 +239,7 @@ def test_a_silent_standby_is_waited_for_and_then_replaced(api: Api) -> None:
         # A primary that hangs is as good as dead.
         primary, stopped = api.primary(), time.monotonic()
         freeze(api, primary)
-        wait_for(lambda: api.primary() is not primary)
+        until(lambda: api.primary() is not primary)
         settled(api, writer)
         assert writer.pause_after(stopped) > multi_az.UNRESPONSIVE_SECONDS
     assert writer.lost() == set()
@@ -276,7 +277,7 @@ def test_a_zone_without_power(api: Api) -> None:
         api.region.faults.dark.update(ZONES[0:1])
         dark = time.monotonic()
         api.region.wake("Databases")
-        wait_for(lambda: api.primary().zone == ZONES[1])
+        until(lambda: api.primary().zone == ZONES[1])
         settled(api, writer)
         writer.pause_after(dark)
         # Not in the zone without power, though the standby's place would be there.
@@ -285,7 +286,7 @@ def test_a_zone_without_power(api: Api) -> None:
     assert writer.lost() == set()
 
     api.secrets.rotate_secret(SecretId=api.describe()["MasterUserSecret"]["SecretArn"])
-    wait_for(lambda: api.password() != first)
+    until(lambda: api.password() != first)
     second = api.password()
     assert api.answers(second)
     assert not api.answers(PASSWORD)
@@ -298,7 +299,7 @@ def test_a_zone_without_power(api: Api) -> None:
     primary = api.primary()
     api.rds.modify_db_instance(DBInstanceIdentifier="test", MultiAZ=False, ApplyImmediately=True)
     api.wait("available")
-    wait_for(lambda: api.region.podman.containers() == [primary.name])
+    until(lambda: api.region.podman.containers() == [primary.name])
     assert ask(api.connect(password=second), "INSERT INTO kept VALUES ('after') RETURNING note") == [("after",)]
     assert "SecondaryAvailabilityZone" not in api.describe()
     with pytest.raises(ClientError, match="InvalidParameterCombination"):
@@ -311,10 +312,10 @@ def test_a_zone_without_power(api: Api) -> None:
     # Without power and without a standby it waits, and comes back with the power.
     api.region.faults.dark.add(primary.zone)
     api.region.wake("Databases")
-    wait_for(lambda: not api.loop.nodes.alive(primary))
+    until(lambda: not api.loop.nodes.alive(primary))
     assert not api.answers(second)
     api.region.faults.dark.clear()
-    wait_for(lambda: api.answers(second))
+    until(lambda: api.answers(second))
     assert api.primary() is primary
 
 
@@ -338,7 +339,7 @@ def test_a_new_loop_finds_its_pair_again(api: Api) -> None:
     """As after kill -9 of the process and with its records restored: one server went on, the other died meanwhile."""
     make_pair(api)
     with Writer(api) as writer:
-        wait_for(lambda: len(writer.acknowledged) > 50)
+        until(lambda: len(writer.acknowledged) > 50)
         old = api.loop
         old.end()
         old.join(timeout=30)
@@ -353,13 +354,13 @@ def test_a_new_loop_finds_its_pair_again(api: Api) -> None:
         assert new.nodes.alive(standby)
         assert not new.nodes.alive(primary)
         new.start()
-        wait_for(lambda: api.primary() is standby)
+        until(lambda: api.primary() is standby)
         settled(api, writer)
         assert api.region.podman.run("inspect", "--format={{.State.StartedAt}}", standby.name) == started
 
         # The death of an adopted server is noticed, too.
         api.region.podman.run("kill", standby.name)
-        wait_for(lambda: api.primary() is not standby)
+        until(lambda: api.primary() is not standby)
         settled(api, writer)
     assert writer.lost() == set()
 
@@ -368,7 +369,7 @@ def test_a_failover_that_was_cut_off_is_finished(api: Api, monkeypatch: pytest.M
     """The process dies between the end of the old primary and the promotion: nothing may start the old one again."""
     make_pair(api)
     with Writer(api) as writer:
-        wait_for(lambda: len(writer.acknowledged) > 50)
+        until(lambda: len(writer.acknowledged) > 50)
         primary, standby = api.primary(), api.standby()
 
         def cut(*_: object) -> None:
@@ -377,11 +378,11 @@ def test_a_failover_that_was_cut_off_is_finished(api: Api, monkeypatch: pytest.M
         with monkeypatch.context() as hindered:
             hindered.setattr(replication, "promote", cut)
             api.region.podman.run("kill", primary.name)
-            wait_for(lambda: api.loop.multi_az.must_fail_over(api.record()))
+            until(lambda: api.loop.multi_az.must_fail_over(api.record()))
             # Now the standby ends, too: the old primary's volume is whole, but only the standby may come back.
             api.region.podman.run("kill", standby.name)
             with pytest.raises(PodmanError, match="not started again"):
                 api.loop.nodes.start(primary, api.loop.nodes.wanted(api.record(), primary))
-        wait_for(lambda: api.primary() is standby)
+        until(lambda: api.primary() is standby)
         settled(api, writer)
     assert writer.lost() == set()

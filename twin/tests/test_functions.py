@@ -9,7 +9,8 @@ import subprocess
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,17 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from common import api_of, clear, served_at, undoing, until
 from moto.moto_api._internal.models import moto_api_backend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from twin.bodies import netns
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
 from twin.control import functions as control
 from twin.control.functions import Functions
-from twin.region import access, awslambda, patch
+from twin.region import access, awslambda
 from twin.region.region import Region
-from twin.settings import API_ADDRESS, Settings
+from twin.settings import API_ADDRESS, API_PORT, Settings
 
 HANDLER = """
 import json, os, sys, time
@@ -79,69 +79,34 @@ def package(source: str = HANDLER, name: str = "main.py") -> bytes:
     return content.getvalue()
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.05)
-    return value
-
-
 @pytest.fixture(scope="module")
 def region(twin_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
-    monkeypatch = pytest.MonkeyPatch()
-    undoable: Any = monkeypatch.setattr
-    # The extensions change moto's classes; this takes the changes back afterwards.
-    monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
-    monkeypatch.setattr(control, "TIME_SCALE", 0.005)
     settings = replace(twin_settings, name=f"{twin_settings.name}-functions", state=tmp_path_factory.mktemp("state"))
     region = Region(settings, Podman(settings))
     region.podman.configure()
-    moto = DomainDispatcherApplication(create_backend_app)
-    servers = []
+    with ExitStack() as stack:
 
-    def api(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        for route in (*region.gates, *region.routes):
-            app = route(environ)
-            if app is not None:
-                return list(app(environ, start_response))
-        with region.lock:
-            return list(moto(environ, start_response))
+        def open_vpc(vpc_id: str, namespace: str) -> None:
+            netns.inside(namespace, lambda: stack.enter_context(served_at(API_ADDRESS, 80, api_of(region))))
 
-    def serve(address: str, port: int) -> None:
-        server = make_server(address, port, api, threaded=True)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def open_vpc(vpc_id: str, namespace: str) -> None:
-        netns.inside(namespace, lambda: serve(API_ADDRESS, 80))
-
-    region.network = Network(settings, open_vpc, lambda vpc_id: None)
-    clear(region)
-    region.network.open()
-    awslambda.install(region)
-    access.install(region)
-    loop = Functions(region)
-    region.loops[loop.name] = loop
-    loop.start()
-    serve(settings.address, 4566)
-    yield region
-    loop.end()
-    loop.join(timeout=30)
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-    left = region.podman.containers()
+        region.network = Network(settings, open_vpc, lambda vpc_id: None)
+        clear(region)
+        region.network.open()
+        stack.enter_context(undoing())
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(control, "TIME_SCALE", 0.005)
+        awslambda.install(region)
+        access.install(region)
+        loop = Functions(region)
+        region.loops[loop.name] = loop
+        loop.start()
+        stack.enter_context(served_at(settings.address, API_PORT, api_of(region)))
+        yield region
+        loop.end()
+        loop.join(timeout=30)
+        left = region.podman.containers()
     clear(region)
     moto_api_backend.reset()
-    monkeypatch.undo()
     assert left == []
-
-
-def clear(region: Region) -> None:
-    for name in region.podman.containers():
-        region.podman.remove(name)
-    region.network.close()
 
 
 class Api:
@@ -193,7 +158,7 @@ class Api:
             got: list[dict[str, Any]] = self.sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]).get("Messages", [])
             return got
 
-        [message] = wait_for(ask, seconds)
+        [message] = until(ask, seconds)
         return dict(message)
 
 
@@ -288,10 +253,10 @@ def test_updates_reach_the_next_invocation(api: Api) -> None:
     def containers() -> list[str]:
         return [name for name in api.region.podman.containers() if "changing" in name]
 
-    wait_for(lambda: len(containers()) == 1)
+    until(lambda: len(containers()) == 1)
     api.functions.delete_function(FunctionName="changing")
-    wait_for(lambda: not containers())
-    wait_for(lambda: not list((api.region.settings.state / "volumes/functions/changing").iterdir()))
+    until(lambda: not containers())
+    until(lambda: not list((api.region.settings.state / "volumes/functions/changing").iterdir()))
     with pytest.raises(ClientError, match="Function not found"):
         api.invoke("changing")
 
@@ -371,7 +336,7 @@ def test_sns_invokes_a_function_with_awss_event(api: Api) -> None:
 
     # With the function gone, the subscription's own dead-letter queue keeps the message.
     api.functions.delete_function(FunctionName="subscriber")
-    wait_for(lambda: not [name for name in api.region.podman.containers() if "subscriber" in name])
+    until(lambda: not [name for name in api.region.podman.containers() if "subscriber" in name])
     api.sqs.purge_queue(QueueUrl=url)
     api.sns.publish(TopicArn=topic, Message="too late")
     assert json.loads(api.receive(url)["Body"])["Message"] == "too late"

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asg_world import GROUP, World, client, living
+from asg_world import GROUP, World, living
 from botocore.exceptions import ClientError
+from common import client
 
 GUIDE = "https://docs.aws.amazon.com/autoscaling/ec2/userguide"
 API = "https://docs.aws.amazon.com/autoscaling/ec2/APIReference"
@@ -38,16 +39,12 @@ def _complete(world: World, result: str, name: str = "wait", **which: str) -> No
     )
 
 
-def _grow(world: World, capacity: int) -> None:
-    world.auto.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=capacity)
-
-
 @pytest.mark.rule(AREA, "A launch hook holds an instance in Pending:Wait until its action is completed with CONTINUE.", HOOKS)
 @pytest.mark.rule(AREA, "A completed launch passes Pending:Proceed before it is in service.", HOOKS)
 def test_a_launch_waits_for_its_hook(world: World) -> None:
     world.group(desired=0)
     _hook(world, LAUNCHING)
-    _grow(world, 1)
+    world.grow(1)
     world.run(100)
     (waiting,) = world.ids("Pending:Wait")
     assert world.activities()[0]["StatusCode"] == "MidLifecycleAction"
@@ -63,7 +60,7 @@ def test_a_launch_waits_for_its_hook(world: World) -> None:
 def test_an_abandoned_launch_is_replaced(world: World) -> None:
     world.group(desired=0)
     _hook(world, LAUNCHING)
-    _grow(world, 1)
+    world.grow(1)
     world.run(3)
     (first,) = world.ids("Pending:Wait")
     _complete(world, "ABANDON", InstanceId=first)
@@ -83,7 +80,7 @@ def test_an_abandoned_launch_is_replaced(world: World) -> None:
 def test_a_hook_times_out(world: World, default: str, state: str | None) -> None:
     world.group(desired=0)
     _hook(world, LAUNCHING, HeartbeatTimeout=60, DefaultResult=default)
-    _grow(world, 1)
+    world.grow(1)
     world.run(3)
     (waiting,) = world.ids("Pending:Wait")
     world.run(55)
@@ -98,7 +95,7 @@ def test_a_hook_times_out(world: World, default: str, state: str | None) -> None
 def test_a_heartbeat_prolongs_the_wait(world: World) -> None:
     world.group(desired=0)
     _hook(world, LAUNCHING, HeartbeatTimeout=60)
-    _grow(world, 1)
+    world.grow(1)
     world.run(50)
     (waiting,) = world.ids("Pending:Wait")
     world.auto.record_lifecycle_action_heartbeat(AutoScalingGroupName=GROUP, LifecycleHookName="wait", InstanceId=waiting)
@@ -120,7 +117,7 @@ def test_the_global_timeout_ends_a_wait(world: World) -> None:
     described = world.auto.describe_lifecycle_hooks(AutoScalingGroupName=GROUP)["LifecycleHooks"]
     assert [hook["GlobalTimeout"] for hook in described] == [3000, 172800]
     world.auto.delete_lifecycle_hook(AutoScalingGroupName=GROUP, LifecycleHookName="long")
-    _grow(world, 1)
+    world.grow(1)
     world.run(2)
     (waiting,) = world.ids("Pending:Wait")
     for _ in range(149):
@@ -137,7 +134,7 @@ def test_all_hooks_must_be_completed(world: World) -> None:
     world.group(desired=0)
     _hook(world, LAUNCHING, "first")
     _hook(world, LAUNCHING, "second")
-    _grow(world, 1)
+    world.grow(1)
     world.run(3)
     (waiting,) = world.ids("Pending:Wait")
     _complete(world, "CONTINUE", "first", InstanceId=waiting)
@@ -161,7 +158,7 @@ def test_a_termination_drains_and_then_waits(world: World) -> None:
     targets = world.region.backend("elbv2").target_groups[arn].targets
     assert list(targets) == [leaving]
     _hook(world, TERMINATING)
-    _grow(world, 0)
+    world.grow(0)
     world.run(2)
     assert not targets
     assert world.ids("Terminating") == [leaving]
@@ -183,7 +180,7 @@ def test_an_abandoned_termination_goes_on(world: World) -> None:
     _hook(world, TERMINATING, "first")
     _hook(world, TERMINATING, "second")
     (leaving,) = world.ids()
-    _grow(world, 0)
+    world.grow(0)
     world.run(2)
     _complete(world, "ABANDON", "first", InstanceId=leaving)
     world.run(4)
@@ -196,10 +193,10 @@ def test_an_abandoned_termination_goes_on(world: World) -> None:
 def test_deleting_a_hook_ends_its_waits(world: World) -> None:
     world.group(desired=1)
     _hook(world, TERMINATING, "end")
-    _grow(world, 0)
+    world.grow(0)
     world.run(2)
     _hook(world, LAUNCHING, "begin")
-    _grow(world, 1)
+    world.grow(1)
     world.run(2)
     (launched,) = world.ids("Pending:Wait")
     assert world.ids("Terminating:Wait")
@@ -236,7 +233,7 @@ def test_hooks_notify(world: World) -> None:
         return [json.loads(each["Body"]) for each in got]
 
     assert [message["Event"] for message in messages()] == ["autoscaling:TEST_NOTIFICATION"] * 2
-    _grow(world, 1)
+    world.grow(1)
     world.run(3)
     got = {message["LifecycleHookName"]: message for message in messages()}
     told = {detail["LifecycleHookName"]: detail for detail in world.told("EC2 Instance-launch Lifecycle Action")}
@@ -391,7 +388,7 @@ def test_terminating_a_member(world: World) -> None:
 @pytest.mark.rule("alarms and events", "Launches and terminations are told to EventBridge with cause, zone and subnet.", EVENTS)
 def test_events_of_launch_and_termination(world: World) -> None:
     world.group(desired=1)
-    _grow(world, 0)
+    world.grow(0)
     world.run(4)
     (launched,) = world.told("EC2 Instance Launch Successful")
     (ended,) = world.told("EC2 Instance Terminate Successful")

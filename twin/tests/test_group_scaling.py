@@ -1,4 +1,4 @@
-"""Capacity: health and replacement, balance over zones, termination policies, suspended processes, and what is refused."""
+"""Capacity: balance over zones, termination policies, suspended processes, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asg_world import GROUP, UNHEALTHY, ZONES, World, living
+from asg_world import GROUP, ZONES, World, living
 from botocore.exceptions import ClientError
 
 from twin.region.autoscaling import change_capacity
@@ -17,8 +17,6 @@ from twin.region.ec2 import set_state
 
 GUIDE = "https://docs.aws.amazon.com/autoscaling/ec2/userguide"
 API = "https://docs.aws.amazon.com/autoscaling/ec2/APIReference"
-HEALTH = f"{GUIDE}/ec2-auto-scaling-health-checks.html"
-POLICY = f"{GUIDE}/instance-maintenance-policy-overview-and-considerations.html"
 BALANCE = f"{GUIDE}/ec2-auto-scaling-availability-zone-balanced.html"
 BENEFITS = f"{GUIDE}/auto-scaling-benefits.html"
 SUSPEND = f"{GUIDE}/as-suspend-resume-processes.html"
@@ -33,182 +31,6 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
-def _grow(world: World, capacity: int) -> None:
-    world.auto.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=capacity)
-
-
-def _update(world: World, **options: Any) -> None:
-    world.auto.update_auto_scaling_group(AutoScalingGroupName=GROUP, **options)
-
-
-def _behind_a_load_balancer(world: World) -> str:
-    arn = world.target_group()
-    world.auto.attach_load_balancer_target_groups(AutoScalingGroupName=GROUP, TargetGroupARNs=[arn])
-    _update(world, HealthCheckType="ELB")
-    world.run(2)
-    return arn
-
-
-# Health and replacement
-
-
-@pytest.mark.rule(REPLACEMENT, "An instance that has been stopped or terminated is taken for unhealthy and replaced.", HEALTH)
-@pytest.mark.parametrize("end", ["stop_instances", "terminate_instances"])
-def test_an_instance_ended_by_someone_is_replaced(world: World, end: str) -> None:
-    world.group(desired=2)
-    victim = world.ids()[0]
-    getattr(world.ec2, end)(InstanceIds=[victim])
-    world.run(6)
-    assert victim not in world.ids()
-    assert len(world.ids("InService")) == 2
-    left = next(entry for entry in world.activities() if entry["Description"] == f"Terminating EC2 instance: {victim}")
-    assert "in response to an EC2 health check indicating it has been terminated or stopped." in left["Cause"]
-    came = world.activities()[0] if world.activities()[0]["Description"].startswith("Launching") else world.activities()[1]
-    assert "an instance was launched in response to an unhealthy instance needing to be replaced." in came["Cause"]
-
-
-@pytest.mark.rule(REPLACEMENT, "With ELB health checks, an instance whose target is unhealthy is replaced.", HEALTH)
-def test_an_unhealthy_target_is_replaced(world: World) -> None:
-    world.group(desired=2)
-    _behind_a_load_balancer(world)
-    victim = world.ids()[0]
-    world.balancers.states[victim] = UNHEALTHY
-    world.run(5)
-    assert victim not in world.ids()
-    assert any("an ELB system health check failure" in entry["Cause"] for entry in world.activities())
-
-
-@pytest.mark.rule(REPLACEMENT, "Without ELB health checks, an unhealthy target does not matter.", HEALTH)
-def test_an_unhealthy_target_does_not_matter_to_ec2_checks(world: World) -> None:
-    world.group(desired=1)
-    _behind_a_load_balancer(world)
-    _update(world, HealthCheckType="EC2")
-    (only,) = world.ids()
-    world.balancers.states[only] = UNHEALTHY
-    world.run(20)
-    assert world.ids() == [only]
-
-
-@pytest.mark.rule(
-    REPLACEMENT,
-    "A failed ELB check counts once the grace period since entering service is over.",
-    f"{GUIDE}/health-check-grace-period.html",
-)
-@pytest.mark.rule(
-    REPLACEMENT, "The grace period protects no instance that does not run.", f"{GUIDE}/health-check-grace-period.html"
-)
-def test_the_grace_period(world: World) -> None:
-    world.group(desired=2, HealthCheckGracePeriod=100)
-    _behind_a_load_balancer(world)
-    slow, dead = world.ids()
-    world.balancers.states[slow] = UNHEALTHY
-    world.kill(dead)
-    world.run(20)
-    assert slow in world.ids()
-    assert dead not in world.ids()
-    world.run(100)
-    assert slow not in world.ids()
-
-
-@pytest.mark.rule(REPLACEMENT, "The health check grace period is 0 unless given.", f"{API}/API_CreateAutoScalingGroup.html")
-def test_the_grace_period_is_none_by_default(world: World) -> None:
-    world.group(desired=0)
-    assert world.describe()["HealthCheckGracePeriod"] == 0
-
-
-@pytest.mark.rule(
-    REPLACEMENT,
-    "An instance set to Unhealthy is replaced; within the grace period only if it is not respected.",
-    f"{API}/API_SetInstanceHealth.html",
-)
-def test_setting_health(world: World) -> None:
-    world.group(desired=1, HealthCheckGracePeriod=100)
-    (only,) = world.ids()
-    world.auto.set_instance_health(InstanceId=only, HealthStatus="Unhealthy")
-    world.run(5)
-    assert world.ids() == [only]
-    world.auto.set_instance_health(InstanceId=only, HealthStatus="Unhealthy", ShouldRespectGracePeriod=False)
-    world.run(5)
-    assert only not in world.ids()
-    assert any("in response to a user health-check." in entry["Cause"] for entry in world.activities())
-    with pytest.raises(ClientError, match="Valid instance health states"):
-        world.auto.set_instance_health(InstanceId=world.ids()[0], HealthStatus="Ill")
-
-
-@pytest.mark.rule(REPLACEMENT, "Without a maintenance policy, an unhealthy instance is terminated and replaced at once.", POLICY)
-def test_without_a_policy_the_unhealthy_go_at_once(world: World) -> None:
-    world.group(desired=2)
-    victim = world.ids()[0]
-    world.auto.set_instance_health(InstanceId=victim, HealthStatus="Unhealthy")
-    world.run()
-    assert victim not in world.ids()
-    assert len(world.ids("Pending")) == 1
-
-
-@pytest.mark.rule(
-    REPLACEMENT, "A launch-first maintenance policy keeps an unhealthy instance until its replacement is ready.", POLICY
-)
-def test_a_policy_launches_the_replacement_first(world: World) -> None:
-    policy = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 200}
-    world.group(desired=2, InstanceMaintenancePolicy=policy, DefaultInstanceWarmup=30)
-    world.run(40)
-    victim = world.ids()[0]
-    world.auto.set_instance_health(InstanceId=victim, HealthStatus="Unhealthy")
-    world.run(20)
-    assert len(world.members()) == 3
-    assert victim in world.ids("InService")
-    world.run(20)
-    assert victim not in world.ids()
-    assert len(world.ids("InService")) == 2
-
-
-@pytest.mark.rule(REPLACEMENT, "A maintenance policy bounds how many unhealthy instances are replaced at the same time.", POLICY)
-def test_a_policy_bounds_how_many_are_replaced(world: World) -> None:
-    world.group(desired=4, InstanceMaintenancePolicy={"MinHealthyPercentage": 75, "MaxHealthyPercentage": 100})
-    before = set(world.ids())
-    for victim in list(before)[:3]:
-        world.auto.set_instance_health(InstanceId=victim, HealthStatus="Unhealthy")
-    world.run()
-    assert len(before & set(world.ids())) == 3
-    world.settle(4)
-    world.run(10)
-    assert len(before & set(world.ids())) == 1
-
-
-@pytest.mark.rule(
-    REPLACEMENT, "Instances older than the maximum instance lifetime are replaced.", f"{GUIDE}/asg-max-instance-lifetime.html"
-)
-def test_the_maximum_lifetime(world: World) -> None:
-    world.group(desired=2, MaxInstanceLifetime=86400)
-    before = set(world.ids())
-    world.now += 86300
-    world.run(5)
-    assert set(world.ids()) == before
-    world.now += 100
-    world.run(20)
-    assert not before & set(world.ids())
-    assert len(world.ids("InService")) == 2
-    with pytest.raises(ClientError, match="Max instance lifetime"):
-        _update(world, MaxInstanceLifetime=3600)
-
-
-@pytest.mark.rule(
-    REPLACEMENT,
-    "A launch whose machine does not come up is a failed activity with the instance's state reason.",
-    f"{GUIDE}/ts-as-instancelaunchfailure.html",
-)
-def test_a_body_that_fails(world: World) -> None:
-    world.group(desired=0)
-    world.boots = lambda instance: False
-    _grow(world, 1)
-    world.run(3)
-    failed = next(entry for entry in world.activities() if entry["StatusCode"] == "Failed")
-    assert "Termination Reason: Server.InternalError: Internal error on launch: no disk" in failed["StatusMessage"]
-    assert world.told("EC2 Instance Launch Unsuccessful")
-    world.boots = lambda instance: True
-    world.settle(1)
-
-
 # Suspended processes
 
 
@@ -220,10 +42,10 @@ def test_launch_and_terminate_suspended(world: World) -> None:
     world.auto.suspend_processes(AutoScalingGroupName=GROUP, ScalingProcesses=["Launch", "Terminate"])
     (first, *_) = world.describe()["SuspendedProcesses"]
     assert first["SuspensionReason"].startswith("User suspended at ")
-    _grow(world, 3)
+    world.grow(3)
     world.run(5)
     assert len(world.members()) == 2
-    _grow(world, 1)
+    world.grow(1)
     world.run(5)
     assert len(world.members()) == 2
     world.auto.resume_processes(AutoScalingGroupName=GROUP)
@@ -266,11 +88,11 @@ def test_replacement_suspended(world: World) -> None:
 )
 def test_registration(world: World) -> None:
     world.group(desired=1)
-    arn = _behind_a_load_balancer(world)
+    arn = world.behind_a_load_balancer()
     targets = world.region.backend("elbv2").target_groups[arn].targets
     assert list(targets) == world.ids()
     world.auto.suspend_processes(AutoScalingGroupName=GROUP, ScalingProcesses=["AddToLoadBalancer"])
-    _grow(world, 2)
+    world.grow(2)
     world.settle(2)
     assert len(targets) == 1
     world.auto.resume_processes(AutoScalingGroupName=GROUP, ScalingProcesses=["AddToLoadBalancer"])
@@ -336,7 +158,7 @@ def test_balanced_only(world: World) -> None:
     world.run(60)
     assert world.zones() == Counter(["us-east-1a", "us-east-1c"])
     assert sum(1 for entry in world.activities() if entry["StatusCode"] == "Failed") > 1
-    _grow(world, 6)
+    world.grow(6)
     world.run(60)
     assert world.zones() == Counter(["us-east-1a", "us-east-1c"] * 2)
     world.region.faults.no_capacity.clear()
@@ -368,7 +190,7 @@ def test_rebalancing(world: World) -> None:
 )
 def test_a_zone_that_is_left(world: World) -> None:
     world.group(desired=3)
-    _update(world, VPCZoneIdentifier=",".join(world.subnets[:2]))
+    world.update(VPCZoneIdentifier=",".join(world.subnets[:2]))
     world.run(30)
     assert sorted(world.zones().items()) == [("us-east-1a", 2), ("us-east-1b", 1)] or sorted(world.zones().items()) == [
         ("us-east-1a", 1),
@@ -401,11 +223,11 @@ def test_ec2_refuses_without_capacity(world: World) -> None:
 def test_the_default_termination_policy(world: World) -> None:
     world.group(desired=3)
     world.auto.suspend_processes(AutoScalingGroupName=GROUP, ScalingProcesses=["AZRebalance"])
-    _update(world, LaunchTemplate={"LaunchTemplateId": world.template, "Version": world.version()})
-    _grow(world, 4)
+    world.update(LaunchTemplate={"LaunchTemplateId": world.template, "Version": world.version()})
+    world.grow(4)
     world.settle(4)
     assert world.zones()["us-east-1a"] == 2
-    _grow(world, 3)
+    world.grow(3)
     world.settle(3)
     assert world.zones() == Counter(ZONES)
     assert next(m for m in world.members() if m.availability_zone == "us-east-1a").launch_template["Version"] == "2"
@@ -416,12 +238,12 @@ def test_the_default_termination_policy(world: World) -> None:
 def test_termination_policies(world: World, policy: str, goes: int) -> None:
     world.group(desired=4, zones="a", TerminationPolicies=[policy])
     order = [member.instance_id for member in sorted(world.members(), key=lambda member: member.instance.launch_time)]
-    _grow(world, 3)
+    world.grow(3)
     world.settle(3)
     assert order[goes] not in world.ids()
     assert world.describe()["TerminationPolicies"] == [policy]
     with pytest.raises(ClientError, match="is not valid"):
-        _update(world, TerminationPolicies=["Youngest"])
+        world.update(TerminationPolicies=["Youngest"])
 
 
 @pytest.mark.rule(
@@ -438,7 +260,7 @@ def test_protection_from_scale_in(world: World) -> None:
     world.group(desired=2)
     kept = world.ids()
     world.auto.set_instance_protection(AutoScalingGroupName=GROUP, InstanceIds=kept, ProtectedFromScaleIn=True)
-    _grow(world, 1)
+    world.grow(1)
     world.run(10)
     assert world.ids() == kept
     failed = [entry for entry in world.activities() if entry["StatusCode"] == "Failed"]
@@ -456,7 +278,7 @@ def test_protection_from_scale_in(world: World) -> None:
 @pytest.mark.rule("scaling", "An activity's cause says who changed the capacity, and what followed from that.", ACTIVITIES)
 def test_causes(world: World) -> None:
     world.group(desired=1)
-    _grow(world, 3)
+    world.grow(3)
     world.settle(3)
     cause = world.activities()[0]["Cause"]
     assert "a user request explicitly set group desired capacity changing the desired capacity from 1 to 3.  At " in cause
@@ -476,12 +298,12 @@ def test_causes(world: World) -> None:
 @pytest.mark.rule("scaling", "New bounds move the desired capacity into them.", f"{API}/API_UpdateAutoScalingGroup.html")
 def test_bounds_move_the_capacity(world: World) -> None:
     world.group(desired=2)
-    _update(world, MinSize=3)
+    world.update(MinSize=3)
     assert world.describe()["DesiredCapacity"] == 3
-    _update(world, MinSize=0, MaxSize=1)
+    world.update(MinSize=0, MaxSize=1)
     assert world.describe()["DesiredCapacity"] == 1
     world.settle(1)
-    _update(world, MaxSize=5)
+    world.update(MaxSize=5)
     assert world.describe()["DesiredCapacity"] == 1
 
 
@@ -503,14 +325,14 @@ def test_bounds_move_the_capacity(world: World) -> None:
 def test_parameters_are_checked(world: World, options: dict[str, Any], words: str) -> None:
     world.group(desired=0)
     with pytest.raises(ClientError, match=f"ValidationError.*{words}"):
-        _update(world, **options)
+        world.update(**options)
 
 
 def test_a_launch_configuration_will_do(world: World) -> None:
     world.group(desired=0)
     image = world.region.ec2.get_launch_template(world.template).get_version("1").image_id
     world.auto.create_launch_configuration(LaunchConfigurationName="old", ImageId=image, InstanceType="t3.nano")
-    _update(world, LaunchConfigurationName="old", DesiredCapacity=1)
+    world.update(LaunchConfigurationName="old", DesiredCapacity=1)
     world.settle(1)
     (member,) = world.describe()["Instances"]
     assert (member["InstanceType"], member["LaunchConfigurationName"]) == ("t3.nano", "old")
@@ -543,13 +365,13 @@ def test_one_broken_group_keeps_no_other_from_running(world: World) -> None:
     groups = world.region.backend("autoscaling").autoscaling_groups
     groups["broken"].desired_capacity = "many"
     groups.move_to_end("broken", last=False)
-    _grow(world, 2)
+    world.grow(2)
     world.settle(2)
 
 
 def test_a_round_over_a_hundred_instances_is_short(world: World) -> None:
     world.group(desired=100, MaxSize=120)
-    _behind_a_load_balancer(world)
+    world.behind_a_load_balancer()
     began = time.process_time()
     for _ in range(20):
         world.loop.tick()

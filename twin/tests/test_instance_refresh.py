@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asg_world import GROUP, UNHEALTHY, World, client, living
+from asg_world import GROUP, UNHEALTHY, World, living
 from botocore.exceptions import ClientError
+from common import client
 
 GUIDE = "https://docs.aws.amazon.com/autoscaling/ec2/userguide"
 API = "https://docs.aws.amazon.com/autoscaling/ec2/APIReference"

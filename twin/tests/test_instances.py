@@ -6,26 +6,18 @@ import ipaddress
 import json
 import subprocess
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from common import until
 
 from twin.bodies.podman import Podman
 from twin.settings import Settings
 
 USER_DATA = "#cloud-config\nwrite_files:\n  - path: /etc/from-user-data\n    content: yes it is\n"
-
-
-def until(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < end, f"{what} did not come within {seconds} s"
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +54,7 @@ def describe(ec2: Any, instance_id: str) -> dict[str, Any]:
 
 
 def reach(ec2: Any, instance_id: str, state: str) -> dict[str, Any]:
-    found: dict[str, Any] = until(
-        f"{instance_id} {state}", lambda: (now := describe(ec2, instance_id))["State"]["Name"] == state and now
-    )
+    found: dict[str, Any] = until(lambda: (now := describe(ec2, instance_id))["State"]["Name"] == state and now)
     return found
 
 
@@ -93,7 +83,7 @@ def ssh(key: Path, instance: dict[str, Any], command: str) -> str:
         done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         return None if done.returncode == 255 else done
 
-    done: subprocess.CompletedProcess[str] = until("ssh", attempt)
+    done: subprocess.CompletedProcess[str] = until(attempt)
     return done.stdout.strip()
 
 
@@ -132,7 +122,7 @@ def test_private_addresses_are_private(instance: dict[str, Any]) -> None:
 def test_a_reboot_from_inside_keeps_the_instance(ec2: Any, instance: dict[str, Any], key: Path, served: Settings) -> None:
     ssh(key, instance, "sudo touch /run/before")
     ssh(key, instance, "sudo systemctl reboot")
-    until("the reboot", lambda: ssh(key, instance, "test -e /run/before || echo gone") == "gone")
+    until(lambda: ssh(key, instance, "test -e /run/before || echo gone") == "gone")
     now = describe(ec2, instance["InstanceId"])
     assert now["State"]["Name"] == "running"
     assert now["PrivateIpAddress"] == instance["PrivateIpAddress"]
@@ -155,7 +145,7 @@ def test_stopped_instances_start_again_with_their_files(ec2: Any, instance: dict
 def test_an_image_is_what_the_instance_was(ec2: Any, instance: dict[str, Any], key: Path) -> None:
     ssh(key, instance, "echo baked | sudo tee /var/baked")
     made = ec2.create_image(InstanceId=instance["InstanceId"], Name="baked")["ImageId"]
-    until("the image", lambda: ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available")
+    until(lambda: ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available")
     with pytest.raises(ClientError, match=r"InvalidAMIName\.Duplicate"):
         ec2.create_image(InstanceId=instance["InstanceId"], Name="baked")
     born = launch(ec2, ImageId=made, KeyName="tester")
@@ -168,7 +158,7 @@ def test_an_image_is_what_the_instance_was(ec2: Any, instance: dict[str, Any], k
 def test_a_body_that_fails_to_start_shows_in_the_api(ec2: Any, instance: dict[str, Any], served: Settings) -> None:
     """An image whose file system is broken: there is no /sbin/init."""
     made = ec2.create_image(InstanceId=instance["InstanceId"], Name="broken")["ImageId"]
-    until("the image", lambda: ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available")
+    until(lambda: ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available")
     podman, image = Podman(served), f"localhost/ami:{made}"
     podman.run("rmi", image)
     empty = served.state / "empty.tar"
@@ -189,7 +179,7 @@ def test_a_stopped_instance_whose_system_is_broken_does_not_start(ec2: Any, inst
     ec2.stop_instances(InstanceIds=[instance["InstanceId"]])
     reach(ec2, instance["InstanceId"], "stopped")
     ec2.start_instances(InstanceIds=[instance["InstanceId"]])
-    until("the failure", lambda: describe(ec2, instance["InstanceId"])["StateReason"]["Code"] == "Server.InternalError")
+    until(lambda: describe(ec2, instance["InstanceId"])["StateReason"]["Code"] == "Server.InternalError")
     stopped = reach(ec2, instance["InstanceId"], "stopped")
     assert "/sbin/init" in stopped["StateReason"]["Message"]
 

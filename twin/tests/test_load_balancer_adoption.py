@@ -5,10 +5,9 @@ from __future__ import annotations
 import http.client
 import pickle
 import threading
-from typing import Any
 
-import boto3
-from balancing import PORT, World, ask, until
+from balancing import PORT, World, ask
+from common import client, until
 
 from twin.bodies.certificates import Authority
 from twin.bodies.haproxy_process import end_all
@@ -111,7 +110,7 @@ def test_configuration_that_is_not_the_records_is_replaced(world: World) -> None
 
 def test_records_survive_pickling(world: World) -> None:
     world.healthy_target()
-    acm: Any = boto3.client("acm", "us-east-1")
+    acm = client("acm")
     own = Authority.create("Own")
     certificate, key = own.issue(["pickled.test"])
     arn = acm.import_certificate(Certificate=certificate, PrivateKey=key)["CertificateArn"]

@@ -9,10 +9,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from balancing import PORT, World, ask, until
+from balancing import PORT, World, ask
 from botocore.exceptions import ClientError
+from common import client, until
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
@@ -37,7 +37,7 @@ class Secure:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.acm: Any = boto3.client("acm", "us-east-1")
+        self.acm = client("acm")
         self.own = Authority.create("Own")
         self.trust = ssl.create_default_context(cadata=self.own.certificate.decode())
         self.certificate = self.imported("secure.test")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from common import until
 from network_world import ANYWHERE, PATIENCE, POSTGRES, SSH, WEB, World, acl, opened, speaks
 
 from twin.bodies.podman import Podman
@@ -18,8 +19,8 @@ TRACKING = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-c
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    with opened(tmp_path, monkeypatch) as world:
+def world(tmp_path: Path) -> Iterator[World]:
+    with opened(tmp_path) as world:
         yield world
 
 
@@ -207,7 +208,7 @@ class Machines:
             ImageId=self.image, InstanceType="t3.micro", MinCount=1, MaxCount=1, SecurityGroupIds=[group], UserData=user_data
         )["Instances"][0]["InstanceId"]
         self.ids.append(started)
-        return until(f"{started} running", lambda: self._running(started))
+        return until(lambda: self._running(started))
 
     def _running(self, instance_id: str) -> Any:
         found = self.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
@@ -222,15 +223,7 @@ class Machines:
     def end(self) -> None:
         self.ec2.terminate_instances(InstanceIds=self.ids)
         for name in self.ids:
-            until(f"{name} gone", lambda name=name: name not in self.podman.containers())
-
-
-def until(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < end, f"{what} did not come within {seconds} s"
-        time.sleep(0.1)
-    return found
+            until(lambda name=name: name not in self.podman.containers())
 
 
 LISTENER = "#!/bin/sh\nsystemd-run --unit=listener python3 -m http.server 5432\n"
@@ -253,23 +246,23 @@ def test_instances_of_a_running_twin(served: Settings, client: Callable[[str], A
     try:
         database = machines.launch(groups["db"], LISTENER)
         app, other = machines.launch(groups["app"]), machines.launch(groups["other"])
-        until("the listener", lambda: machines.reaches(app, database, POSTGRES))
+        until(lambda: machines.reaches(app, database, POSTGRES))
         assert not machines.reaches(other, database, POSTGRES)
         for instance, group in ((other, "app"), (app, "other")):
             ec2.modify_instance_attribute(InstanceId=instance["InstanceId"], Groups=[groups[group]])
         changed = time.monotonic()
-        until("access for a new member", lambda: machines.reaches(other, database, POSTGRES), 10)
+        until(lambda: machines.reaches(other, database, POSTGRES), 10)
         assert time.monotonic() - changed < 5  # well under a second, and what it takes to run a command in a container
         assert not machines.reaches(app, database, POSTGRES)
         ec2.revoke_security_group_ingress(GroupId=groups["db"], IpPermissions=[rule])
-        until("no access without a rule", lambda: not machines.reaches(other, database, POSTGRES), 10)
+        until(lambda: not machines.reaches(other, database, POSTGRES), 10)
         # After a restart the instance has its interface and its rules.
         ec2.authorize_security_group_ingress(GroupId=groups["db"], IpPermissions=[rule])
         ec2.stop_instances(InstanceIds=[other["InstanceId"]])
-        until("stopped", lambda: _state(ec2, other) == "stopped")
+        until(lambda: _state(ec2, other) == "stopped")
         ec2.start_instances(InstanceIds=[other["InstanceId"]])
-        until("start", lambda: machines._running(other["InstanceId"]))
-        until("access after a restart", lambda: machines.reaches(other, database, POSTGRES), 20)
+        until(lambda: machines._running(other["InstanceId"]))
+        until(lambda: machines.reaches(other, database, POSTGRES), 20)
         assert not machines.reaches(app, database, POSTGRES)
     finally:
         machines.end()

@@ -19,8 +19,8 @@ FIS = "https://docs.aws.amazon.com/fis/latest/userguide/fis-actions-reference.ht
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    with opened(tmp_path, monkeypatch) as world:
+def world(tmp_path: Path) -> Iterator[World]:
+    with opened(tmp_path) as world:
         yield world
 
 

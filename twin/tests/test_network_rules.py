@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +10,21 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from network_world import ANYWHERE, SSH, WEB, Body, World, opened, speaks
+from common import client, undoing
+from moto import mock_aws
+from network_world import ANYWHERE, EXTENSIONS, PATIENCE, SSH, WEB, Body, World, opened, speaks
 
 from twin.bodies import firewall, netns
 from twin.bodies.network import Network
+from twin.bodies.podman import Podman
 from twin.control.networks import vpc_of
+from twin.region.region import Region
+from twin.settings import Settings
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    with opened(tmp_path, monkeypatch) as world:
+def world(tmp_path: Path) -> Iterator[World]:
+    with opened(tmp_path) as world:
         yield world
 
 
@@ -84,6 +90,15 @@ def test_rules_that_nftables_rejects_leave_the_former_ones(world: World, monkeyp
     assert world.all_reach([(one, other, SSH), (one, other, WEB)]) == [True, False]
 
 
+def test_the_router_itself_reaches_no_interface(world: World) -> None:
+    group = world.group("open")
+    world.allow(group, SSH, ANYWHERE)
+    one, other = world.body("app", group), world.body("app", group)
+    assert world.reaches(one, other, SSH)
+    with pytest.raises(TimeoutError):
+        netns.inside(world.namespace, lambda: socket.create_connection((other.address, SSH), PATIENCE))
+
+
 def test_a_vpc_starts_closed(world: World) -> None:
     vpc = world.ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
     subnet = world.ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/24")["Subnet"]["SubnetId"]
@@ -108,8 +123,14 @@ def test_a_vpc_starts_closed(world: World) -> None:
         ("create_route", {"RouteTableId": "TABLE", "DestinationCidrBlock": "10.8.0.0/16", "TransitGatewayId": "tgw-1"}),
     ],
 )
-def test_what_is_absent_is_refused(world: World, action: str, options: dict[str, Any]) -> None:
-    names = {"VPC": world.vpc, "TABLE": world.tables["app"]}
-    filled = {key: names.get(value, value) if isinstance(value, str) else value for key, value in options.items()}
-    with pytest.raises(ClientError, match=r"UnsupportedOperation.*not supported by the twin"):
-        getattr(world.ec2, action)(**filled)
+def test_what_is_absent_is_refused(tmp_path: Path, action: str, options: dict[str, Any]) -> None:
+    settings, ec2 = Settings(state=tmp_path, store=tmp_path, name="absent", slot=64), client("ec2")
+    with undoing(), mock_aws():
+        region = Region(settings, Podman(settings))
+        for extension in EXTENSIONS:
+            extension.install(region)
+        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        names = {"VPC": vpc, "TABLE": ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]}
+        filled = {key: names.get(value, value) if isinstance(value, str) else value for key, value in options.items()}
+        with pytest.raises(ClientError, match=r"UnsupportedOperation.*not supported by the twin"):
+            getattr(ec2, action)(**filled)

@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.awsrequest import AWSRequest
+from common import client, until
 from moto import mock_aws
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
@@ -24,19 +25,6 @@ from twin.region.region import Region
 from twin.settings import Settings
 
 ACCOUNT, HOME = "123456789012", "us-east-1"
-
-
-def until(what: str, ready: Callable[[], Any], seconds: float = 30) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < end, f"{what} did not come within {seconds} s"
-        time.sleep(0.01)
-    return found
-
-
-def client(service: str) -> Any:
-    session: Any = boto3.Session("test", "test", region_name=HOME)
-    return session.client(service)
 
 
 @pytest.fixture
@@ -330,7 +318,7 @@ def test_a_repeatable_change_is_in_the_journal_when_it_is_answered(kept: keeper.
         carry_out(kept, lambda c: c.put_item(TableName="t", Item=KEY), "dynamodb")
         (written,) = kept._journal.entries(number(kept))
     assert json.loads(written.body)["Item"] == KEY
-    until("the snapshot after it", lambda: kept._saved == kept._changes)
+    until(lambda: kept._saved == kept._changes)
 
 
 def test_a_change_that_nobody_told_of_is_found(kept: keeper.Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,10 +326,10 @@ def test_a_change_that_nobody_told_of_is_found(kept: keeper.Keeper, monkeypatch:
     with kept.region.lock:
         kept.region.kept["quietly"] = True
     kept.changed()
-    until("the snapshot", lambda: b"quietly" in (kept.folder / "snapshot").read_bytes())
+    until(lambda: b"quietly" in (kept.folder / "snapshot").read_bytes())
     with kept.region.lock:
         kept.region.kept["silently"] = True
-    until("the snapshot", lambda: b"silently" in (kept.folder / "snapshot").read_bytes())
+    until(lambda: b"silently" in (kept.folder / "snapshot").read_bytes())
     still = number(kept)
     time.sleep(0.5)  # several looks
     assert number(kept) == still

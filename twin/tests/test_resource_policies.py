@@ -7,12 +7,10 @@ import uuid
 
 import pytest
 import requests
-from test_access import ACCOUNT, GUIDE, Iam, Things, allow, iam, refused, things
-from test_instances import until
+from access_world import ACCOUNT, GUIDE, Iam, Things, allow, refused
+from common import until
 
 from twin.bodies.podman import Podman, PodmanError
-
-__all__ = ["iam", "things"]  # fixtures
 
 
 @pytest.mark.rule(
@@ -210,7 +208,7 @@ def test_instances_act_as_their_role(iam: Iam) -> None:
             return None
         return found
 
-    found = until("the instance's credentials", credentials)
+    found = until(credentials)
     to = iam.session(found["AccessKeyId"], found["SecretAccessKey"], found["Token"])
     assert to("sts").get_caller_identity()["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/{instance}"
     to("ec2").describe_vpcs()

@@ -21,6 +21,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from common import until
 from conftest import SLOT
 
 from twin.bodies import debian, netns
@@ -37,14 +38,6 @@ def handle(event, context):
     time.sleep(event["seconds"])
     queue.send_message(QueueUrl=event["queue"], MessageBody=event["word"])
 """
-
-
-def until(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < end, f"{what} did not come within {seconds} s"
-        time.sleep(0.05)
-    return found
 
 
 class Process:
@@ -71,7 +64,7 @@ class Process:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
             )
-        until("the API", self._answers)
+        until(self._answers)
         return time.monotonic() - began
 
     def _answers(self) -> bool:
@@ -128,7 +121,7 @@ def image(twin: Process) -> str:
 def run_instance(twin: Process, image: str) -> dict[str, Any]:
     ec2 = twin.client("ec2")
     started = ec2.run_instances(ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
-    until("the instance", lambda: instance_of(twin, started)["State"]["Name"] == "running")
+    until(lambda: instance_of(twin, started)["State"]["Name"] == "running")
     return instance_of(twin, started)
 
 
@@ -148,7 +141,7 @@ def test_instances_go_on_as_if_nothing_had_happened(twin: Process, image: str) -
     stays, dies = run_instance(twin, image), run_instance(twin, image)
     podman, unknown = twin.podman, "i-0fedcba9876543210"
     podman.run("exec", stays["InstanceId"], "touch", "/run/kept")
-    until("its ssh server", lambda: reaches(stays["PublicIpAddress"], 22))
+    until(lambda: reaches(stays["PublicIpAddress"], 22))
     pid = podman.pid(stays["InstanceId"])
     imds = "http://169.254.169.254/latest"
     token = podman.run("exec", stays["InstanceId"], "python3", "-c", TOKEN)
@@ -172,18 +165,16 @@ def test_instances_go_on_as_if_nothing_had_happened(twin: Process, image: str) -
     shown = podman.run("exec", stays["InstanceId"], "python3", "-c", LOOK.format(imds=imds, token=token))
     assert shown == stays["InstanceId"]
 
-    ended = until(
-        "the death to be noticed", lambda: (d := instance_of(twin, dies["InstanceId"]))["State"]["Name"] != "running" and d
-    )
+    ended = until(lambda: (d := instance_of(twin, dies["InstanceId"]))["State"]["Name"] != "running" and d)
     assert ended["StateReason"]["Code"] == "Server.InternalError"
-    until("the end of what has no record", lambda: unknown not in podman.containers())
+    until(lambda: unknown not in podman.containers())
 
     another = run_instance(twin, image)
     assert another["PublicIpAddress"] not in (stays["PublicIpAddress"], dies["PublicIpAddress"])
     assert another["PrivateIpAddress"] not in (stays["PrivateIpAddress"], dies["PrivateIpAddress"])
-    until("its ssh server", lambda: reaches(another["PublicIpAddress"], 22))
+    until(lambda: reaches(another["PublicIpAddress"], 22))
     twin.client("ec2").terminate_instances(InstanceIds=[stays["InstanceId"], dies["InstanceId"], another["InstanceId"]])
-    until("their end", lambda: podman.containers() == [])
+    until(lambda: podman.containers() == [])
 
 
 TOKEN = """
@@ -280,7 +271,7 @@ def test_no_acknowledged_write_is_lost(twin: Process) -> None:
     ]
     for writer in writers:
         writer.start()
-    until("some writes", lambda: all(len(done) > 100 for done in written.values()))
+    until(lambda: all(len(done) > 100 for done in written.values()))
     twin.kill()
     for writer in writers:
         writer.join(60)
@@ -340,7 +331,7 @@ def test_events_taken_over_reach_their_function(twin: Process) -> None:
         Timeout=60,
         Code={"ZipFile": package.getvalue()},
     )
-    until("the function", lambda: functions.get_function(FunctionName="worker")["Configuration"]["State"] == "Active")
+    until(lambda: functions.get_function(FunctionName="worker")["Configuration"]["State"] == "Active")
     queue = sqs.create_queue(QueueName="results")["QueueUrl"]
     topic = sns.create_topic(Name="work")["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=made["FunctionArn"])
@@ -357,7 +348,7 @@ def test_events_taken_over_reach_their_function(twin: Process) -> None:
         return found
 
     functions.invoke(FunctionName="worker", InvocationType="Event", Payload=event("half", 5))
-    until("its start", lambda: results() == ["started half"])
+    until(lambda: results() == ["started half"])
     container = [name for name in twin.podman.containers() if "worker" in name]
     assert len(container) == 1
     functions.invoke(FunctionName="worker", InvocationType="Event", Payload=event("last", 0))
@@ -365,7 +356,7 @@ def test_events_taken_over_reach_their_function(twin: Process) -> None:
     twin.start()
     assert container[0] not in twin.podman.containers()
     found: list[str] = []
-    until("both results", lambda: {"half", "last"} <= set(found.extend(results()) or found))
+    until(lambda: {"half", "last"} <= set(found.extend(results()) or found))
     answer = functions.invoke(FunctionName="worker", Payload=event("asked", 0))
     assert "FunctionError" not in answer
     assert len(twin.client("s3").list_buckets()["Buckets"]) >= 0

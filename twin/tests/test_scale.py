@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from common import until
 from conftest import SLOT
 from stub_twin import LOOPS_PATH, PORT
 
@@ -47,14 +48,6 @@ WARM_UP = 10.0
 # Growth of resident memory that is no leak: allocator slack, plus what AWS keeps too (activities, terminated instances).
 FLAT_BYTES = 24 * 2**20
 VERSIONS = {"autoscaling": "2011-01-01", "ec2": "2016-11-15", "elasticloadbalancing": "2015-12-01"}
-
-
-def until(what: str, ready: Callable[[], Any], seconds: float = 240) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < end, f"{what} did not come within {seconds} s"
-        time.sleep(0.2)
-    return found
 
 
 @dataclass
@@ -102,7 +95,7 @@ class Crowd:
             )  # fmt: skip
             self.groups.append(f"crowd-{number}")
             self.target_groups.append(target_group)
-        until("all instances in service and healthy", self.settled)
+        until(self.settled, 240, pause=0.2)
 
     def settled(self) -> bool:
         described = self.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
@@ -153,7 +146,7 @@ def crowd(twin_settings: Settings) -> Iterator[Crowd]:
             with socket.socket() as probe:
                 return probe.connect_ex((own.address, API_PORT)) == 0
 
-        until("the twin", listening)
+        until(listening)
         key = json.loads((own.state / "operator.json").read_text())
         yield Crowd(own, process, key)
     finally:
@@ -278,4 +271,4 @@ def test_a_hundred_instances_under_load(crowd: Crowd) -> None:
     assert len(waits) / taken > (0.98 if MEASURED else 0.5) * RATE
     assert {name for name, periods in late.items() if periods > MOST_PERIODS_LATE} == set(), late
     assert grown < FLAT_BYTES
-    until("all instances in service and healthy again", crowd.settled)
+    until(crowd.settled, 240, pause=0.2)

@@ -1,4 +1,4 @@
-"""Scaling policies and scheduled actions: what they decide, and a group that follows them through simulated time."""
+"""Scaling policies: a group that follows them through simulated time, and the metrics that they follow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from common import until
 from observing import World, world_of
-from test_instances import launch, until
+from test_instances import launch
 
 from twin.bodies.usage import cpu_seconds
-from twin.control.policies import Capacity, adjust, pick_step, step, track_in, track_out
-from twin.region import cron
 from twin.region.timestamps import moment
 from twin.settings import Settings
 
@@ -30,110 +29,11 @@ def world(twin_settings: Settings) -> Iterator[World]:
         yield made
 
 
-# Decisions
-
-
-@pytest.mark.rule(AREA, "Target tracking scales out in proportion to the metric, rounding up.", TRACKING)
-@pytest.mark.rule(AREA, "Instances that warm up are no capacity yet, but are not asked for a second time.", TRACKING)
-@pytest.mark.parametrize(
-    ("capacity", "value", "wanted"),
-    [
-        (Capacity(4, 4), 100.0, 8),
-        (Capacity(4, 4), 60.0, 5),
-        (Capacity(3, 3), 75.0, 5),
-        (Capacity(4, 4), 50.0, None),
-        (Capacity(8, 4, launching=4), 100.0, None),
-        (Capacity(8, 4, launching=4), 110.0, 9),
-    ],
-)
-def test_scale_out_of_target_tracking(capacity: Capacity, value: float, wanted: int | None) -> None:
-    assert track_out(capacity, value, 50.0) == wanted
-
-
-@pytest.mark.rule(AREA, "Target tracking scales in gradually, never below what the metric asks for.", TRACKING)
-@pytest.mark.rule(AREA, "A scale-in can't start while a scale-out goes on; what terminates still counts as capacity.", TRACKING)
-@pytest.mark.parametrize(
-    ("capacity", "value", "wanted"),
-    [
-        (Capacity(4, 4), 10.0, 3),
-        (Capacity(40, 40), 10.0, 36),
-        (Capacity(4, 4), 40.0, None),
-        (Capacity(4, 4), 37.0, 3),
-        (Capacity(4, 3, launching=1), 10.0, None),
-        (Capacity(3, 3, terminating=1), 35.0, None),
-        (Capacity(3, 3), 33.0, 2),
-    ],
-)
-def test_scale_in_of_target_tracking(capacity: Capacity, value: float, wanted: int | None) -> None:
-    assert track_in(capacity, value, 50.0) == wanted
-
-
 OUT = [
     {"MetricIntervalLowerBound": 0, "MetricIntervalUpperBound": 10, "ScalingAdjustment": 0},
     {"MetricIntervalLowerBound": 10, "MetricIntervalUpperBound": 20, "ScalingAdjustment": 10},
     {"MetricIntervalLowerBound": 20, "ScalingAdjustment": 30},
 ]
-IN = [
-    {"MetricIntervalLowerBound": -10, "MetricIntervalUpperBound": 0, "ScalingAdjustment": 0},
-    {"MetricIntervalLowerBound": -20, "MetricIntervalUpperBound": -10, "ScalingAdjustment": -10},
-    {"MetricIntervalUpperBound": -20, "ScalingAdjustment": -30},
-]
-
-
-@pytest.mark.rule(AREA, "Above the threshold a step includes its lower bound, below it its upper bound.", STEPS)
-@pytest.mark.parametrize(
-    ("steps", "difference", "wanted"),
-    [
-        (OUT, 5, 0),
-        (OUT, 10, 10),
-        (OUT, 19.9, 10),
-        (OUT, 20, 30),
-        (IN, -10, -10),
-        (IN, -9, 0),
-        (IN, -20, -30),
-        (IN, -50, -30),
-        (OUT, -1, None),
-    ],
-)
-def test_which_step(steps: list[dict[str, Any]], difference: float, wanted: int | None) -> None:
-    assert pick_step(steps, difference) == wanted
-
-
-class Policy:
-    def __init__(self, kind: str, least: int = 0) -> None:
-        self.adjustment_type, self.min_adjustment_magnitude = kind, least
-
-
-@pytest.mark.rule(
-    AREA, "A step counts from the instances that are warm: 10 + 10 %, then 30 % of the same 10 while one warms up.", STEPS
-)
-def test_the_documented_example_of_steps() -> None:
-    percent = Policy("PercentChangeInCapacity")
-    assert step(Capacity(10, 10), percent, 10) == 11
-    assert step(Capacity(11, 10, launching=1), percent, 10) is None
-    assert step(Capacity(11, 10, launching=1), percent, 30) == 13
-    assert step(Capacity(11, 11), percent, 30) == 14
-    assert step(Capacity(14, 14), percent, -10) == 13
-    assert step(Capacity(13, 13), percent, -30) == 10
-    assert step(Capacity(13, 12, launching=1), percent, -30) is None
-
-
-@pytest.mark.rule(AREA, "Percentages round towards zero, but never to no change, and MinAdjustmentMagnitude sets a floor.", STEPS)
-@pytest.mark.parametrize(
-    ("current", "kind", "by", "least", "wanted"),
-    [
-        (3, "ChangeInCapacity", 5, 0, 8),
-        (3, "ExactCapacity", 5, 0, 5),
-        (10, "PercentChangeInCapacity", 127, 0, 22),
-        (10, "PercentChangeInCapacity", 6, 0, 11),
-        (10, "PercentChangeInCapacity", -6, 0, 9),
-        (10, "PercentChangeInCapacity", -66, 0, 4),
-        (4, "PercentChangeInCapacity", 25, 2, 6),
-        (4, "PercentChangeInCapacity", -25, 2, 2),
-    ],
-)
-def test_adjustments(current: int, kind: str, by: int, least: int, wanted: int) -> None:
-    assert adjust(current, kind, by, least) == wanted
 
 
 # Policies in time
@@ -496,103 +396,7 @@ def test_a_served_twin_measures_its_instances(client: Callable[[str], Any]) -> N
         )["Datapoints"]
         return found and found[0]
 
-    measured = until("a minute's CPU", point, 300)
+    measured = until(point, 300)
     assert 0 < measured["Average"] <= 100
     assert (measured["Unit"], measured["SampleCount"]) == ("Percent", 1)
     client("ec2").terminate_instances(InstanceIds=[instance])
-
-
-# Scheduled actions
-
-
-def schedule(world: World, name: str = "morning", **options: Any) -> None:
-    world.client("autoscaling").put_scheduled_update_group_action(
-        AutoScalingGroupName="fleet", ScheduledActionName=name, **options
-    )
-
-
-def later(world: World, seconds: float) -> datetime:
-    return moment(world.wall + seconds).replace(tzinfo=UTC)
-
-
-@pytest.mark.rule(
-    AREA,
-    "A scheduled action sets minimum, maximum and desired capacity at its time, once, and is gone.",
-    f"{GUIDE}/ec2-auto-scaling-scheduled-scaling.html",
-)
-def test_a_single_scheduled_action(world: World) -> None:
-    group = world.group("fleet", desired=2, low=1, high=4)
-    schedule(world, StartTime=later(world, 600), MinSize=3, MaxSize=8, DesiredCapacity=6)
-    [shown] = world.client("autoscaling").describe_scheduled_actions()["ScheduledUpdateGroupActions"]
-    assert (shown["StartTime"], shown["DesiredCapacity"]) == (later(world, 600), 6)
-    world.advance(595)
-    assert group.desired_capacity == 2
-    world.advance(10)
-    assert (group.min_size, group.max_size, group.desired_capacity) == (3, 8, 6)
-    assert "a scheduled action update of AutoScalingGroup constraints to min: 3, max: 8, desired: 6 changing the desired " in (
-        group.capacity_cause
-    )
-    assert world.client("autoscaling").describe_scheduled_actions()["ScheduledUpdateGroupActions"] == []
-
-
-@pytest.mark.rule(
-    AREA,
-    "A recurring action runs at each time of its cron expression, and sizes that it leaves out stay.",
-    f"{GUIDE}/ec2-auto-scaling-scheduled-scaling.html",
-)
-@pytest.mark.rule(AREA, "While ScheduledActions is suspended, none is executed.", f"{GUIDE}/as-suspend-resume-processes.html")
-def test_a_recurring_scheduled_action(world: World) -> None:
-    group = world.group("fleet", desired=2, low=1, high=4)
-    schedule(world, Recurrence="*/10 * * * *", MinSize=3)
-    world.advance(601)
-    assert (group.min_size, group.max_size, group.desired_capacity) == (3, 4, 3)
-    group.min_size, group.desired_capacity = 1, 1
-    world.client("autoscaling").suspend_processes(AutoScalingGroupName="fleet", ScalingProcesses=["ScheduledActions"])
-    world.advance(600)
-    assert group.min_size == 1
-    world.client("autoscaling").resume_processes(AutoScalingGroupName="fleet", ScalingProcesses=["ScheduledActions"])
-    world.advance(600)
-    assert group.desired_capacity == 3
-
-
-@pytest.mark.rule(
-    AREA, "A recurrence may be in a time zone, and follows its summer time.", f"{GUIDE}/ec2-auto-scaling-scheduled-scaling.html"
-)
-def test_recurrence_in_a_time_zone(world: World) -> None:
-    world.group("fleet", desired=2)
-    schedule(world, Recurrence="30 8 * * *", TimeZone="Asia/Kolkata", DesiredCapacity=3)
-    [shown] = world.client("autoscaling").describe_scheduled_actions()["ScheduledUpdateGroupActions"]
-    assert (shown["StartTime"].hour, shown["StartTime"].minute, shown["TimeZone"]) == (3, 0, "Asia/Kolkata")
-
-
-@pytest.mark.parametrize(
-    ("expression", "following"),
-    [
-        ("30 0 1 1,6,12 *", "2026-06-01 00:30"),
-        ("0 9 * * MON-FRI", "2026-03-02 09:00"),
-        ("*/20 * * * *", "2026-02-27 10:20"),
-        ("0 0 13 * 5", "2026-03-06 00:00"),  # the 13th, or a Friday
-        ("5 4 * * 7", "2026-03-01 04:05"),
-    ],
-)
-def test_unix_cron(expression: str, following: str) -> None:
-    found = cron.unix(expression).following(datetime(2026, 2, 27, 10, 17))
-    assert f"{found:%Y-%m-%d %H:%M}" == following
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"Recurrence": "every day", "MinSize": 1}, "is invalid"),
-        ({"Recurrence": "0 9 * * *"}, "At least one of"),
-        ({"MinSize": 1}, "StartTime or Recurrence"),
-        ({"StartTime": datetime(2020, 1, 1, tzinfo=UTC), "MinSize": 1}, "start time is in the past"),
-        ({"Recurrence": "0 9 * * *", "TimeZone": "Mars/Base", "MinSize": 1}, "time zone"),
-        ({"Recurrence": "0 9 * * *", "MinSize": 3, "MaxSize": 2}, "must not be greater"),
-    ],
-)
-def test_schedules_that_are_refused(world: World, options: dict[str, Any], words: str) -> None:
-    world.group("fleet", desired=1)
-    with pytest.raises(ClientError, match=words) as refused:
-        schedule(world, **options)
-    assert refused.value.response["Error"]["Code"] == "ValidationError"

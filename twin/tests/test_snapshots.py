@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from database_api import ZONES, Api, ask, serving, wait_for
+from common import until
+from database_api import ZONES, Api, ask, serving
 
 from twin.settings import Settings
 
@@ -24,8 +25,8 @@ PASSWORD = "a-good-password"
 
 
 @pytest.fixture
-def api(twin_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    with serving(twin_settings, tmp_path, monkeypatch) as api:
+def api(twin_settings: Settings, tmp_path: Path) -> Iterator[Api]:
+    with serving(twin_settings, tmp_path) as api:
         yield api
 
 
@@ -43,7 +44,7 @@ def wait_snapshot(api: Api, name: str) -> dict[str, Any]:
         found: dict[str, Any] = api.rds.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"][0]
         return found
 
-    wait_for(lambda: look()["Status"] in ("available", "failed"))
+    until(lambda: look()["Status"] in ("available", "failed"))
     assert look()["Status"] == "available"
     return look()
 
@@ -110,18 +111,18 @@ def test_a_snapshot_outlives_its_instance(api: Api) -> None:
     assert notes(api, "early") == ["first"]
     assert again["MultiAZ"] is True
     api.rds.modify_db_instance(DBInstanceIdentifier="early", MasterUserPassword="another-password", ApplyImmediately=True)
-    wait_for(lambda: api.answers("another-password", "early"))
+    until(lambda: api.answers("another-password", "early"))
     api.delete("early")
     # The pair that was made of a copy is a real one.
     primary = api.primary("again")
     api.region.podman.run("kill", primary.name)
-    wait_for(lambda: api.primary("again") is not primary)
-    wait_for(lambda: api.answers(PASSWORD, "again"))
+    until(lambda: api.primary("again") is not primary)
+    until(lambda: api.answers(PASSWORD, "again"))
     assert notes(api, "again") == ["first", "second"]
     api.delete("again")
     for name in ("copied", "final"):
         api.rds.delete_db_snapshot(DBSnapshotIdentifier=name)
-    wait_for(lambda: not list((api.region.settings.state / "volumes").iterdir()))
+    until(lambda: not list((api.region.settings.state / "volumes").iterdir()))
 
     messages = []
     while received := api.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
@@ -150,13 +151,13 @@ def test_a_moment_can_be_restored(api: Api) -> None:
     ask(api.connect(password=PASSWORD), "CREATE TABLE kept (note text)")
     write(api, "first")
     moment = datetime.now(UTC)
-    wait_for(lambda: api.describe()["LatestRestorableTime"] > moment)
+    until(lambda: api.describe()["LatestRestorableTime"] > moment)
     # A failover goes on with the same backups, on another timeline.
     api.rds.reboot_db_instance(DBInstanceIdentifier="test", ForceFailover=True)
     api.wait("available")
     write(api, "second")
     written = datetime.now(UTC)
-    wait_for(lambda: api.describe()["LatestRestorableTime"] > written)
+    until(lambda: api.describe()["LatestRestorableTime"] > written)
 
     restore = api.rds.restore_db_instance_to_point_in_time
     names = {"SourceDBInstanceIdentifier": "test", "TargetDBInstanceIdentifier": "then"}
@@ -176,7 +177,7 @@ def test_a_moment_can_be_restored(api: Api) -> None:
     assert window["RestoreWindow"]["EarliestTime"] <= created <= window["RestoreWindow"]["LatestTime"]
 
     api.rds.modify_db_instance(DBInstanceIdentifier="test", BackupRetentionPeriod=0, ApplyImmediately=True)
-    wait_for(lambda: "LatestRestorableTime" not in api.describe())
+    until(lambda: "LatestRestorableTime" not in api.describe())
     assert not api.rds.describe_db_snapshots(DBInstanceIdentifier="test", SnapshotType="automated")["DBSnapshots"]
     refused(restore, "PointInTimeRestoreNotEnabled", **names, UseLatestRestorableTime=True)
     told = api.events(EventCategories=["backup", "configuration change"])

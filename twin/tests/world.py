@@ -6,7 +6,6 @@ API calls go to moto through boto3, as ever; `World.step` is all that makes time
 from __future__ import annotations
 
 import itertools
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,11 +13,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-# moto reads its settings when it is imported.
-os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-
-import boto3
-import pytest
+from common import client, undoing
 from moto import mock_aws
 from moto.ec2.models.amis import Ami
 from moto.moto_api._internal import mock_random
@@ -29,22 +24,13 @@ from twin.bodies.podman import Podman, PodmanError
 from twin.control.autoscaling import AutoScaling
 from twin.control.instances import Instances
 from twin.control.loop import Loop
-from twin.region import autoscaling, ec2, elbv2, launch_templates, patch, security_groups
+from twin.region import autoscaling, ec2, elbv2, launch_templates, security_groups
 from twin.region.region import Region
 from twin.region.target_health import DRAINING, HEALTHY, TargetHealth
 from twin.settings import Settings
 
 EXTENSIONS: tuple[ModuleType, ...] = (ec2, launch_templates, security_groups, autoscaling, elbv2)
 KILLED = 137
-
-
-@contextmanager
-def undoing() -> Iterator[None]:
-    """The extensions change moto's classes; this takes back at its end what they change within."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        undoable: Any = monkeypatch.setattr
-        monkeypatch.setattr(patch, "setattr", lambda *args: undoable(*args, raising=False), raising=False)
-        yield
 
 
 class StubMachines:
@@ -181,7 +167,6 @@ class World:
         self.now = 1_000_000.0
         self.region.clock = lambda: self.now
         self.watch: list[Callable[[], None]] = []
-        self._clients: dict[str, Any] = {}
         self.reset()
 
     def reset(self, seed: int = 0) -> None:
@@ -202,11 +187,7 @@ class World:
         self._counter = itertools.count(1)
 
     def client(self, service: str) -> Any:
-        if service not in self._clients:
-            session = boto3.Session("test", "test", region_name=self.region.settings.region)
-            make: Any = session.client
-            self._clients[service] = make(service)
-        return self._clients[service]
+        return client(service)
 
     def step(self, seconds: float = 1.0, tick: float = 1.0) -> None:
         """Let time pass, with one round of every loop after each `tick` seconds."""
@@ -237,10 +218,10 @@ class World:
 
     def subnets(self, zones: Iterable[str] = "abc") -> list[str]:
         """A VPC with one subnet in each of the zones; returns the subnets' ids."""
-        client = self.client("ec2")
-        vpc = client.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        ec2 = self.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         return [
-            client.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"us-east-1{zone}")["Subnet"][
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"us-east-1{zone}")["Subnet"][
                 "SubnetId"
             ]
             for number, zone in enumerate(zones)

@@ -22,52 +22,14 @@ from dnslib.server import DNSLogger, DNSServer
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from twin import parts
 from twin.access import edge
 from twin.bodies import haproxy, netns
 from twin.bodies.mail import MailSink
 from twin.bodies.metadata import Metadata
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
-from twin.control.alarms import Alarms
-from twin.control.autoscaling import AutoScaling
-from twin.control.balancer_requests import Requests
-from twin.control.databases import Databases
-from twin.control.experiments import Experiments
-from twin.control.expiry import Expiry
-from twin.control.functions import Functions
-from twin.control.instances import Instances
-from twin.control.loadbalancers import LoadBalancers
-from twin.control.loop import Loop
-from twin.control.metrics import Metrics
-from twin.control.networks import Networks
-from twin.control.schedules import Schedules
-from twin.region import (
-    absent_networks,
-    access,
-    acm,
-    autoscaling,
-    awslambda,
-    base,
-    budgets,
-    cloudfront,
-    cloudwatch,
-    dynamodb,
-    ec2,
-    elbv2,
-    events,
-    fis,
-    launch_templates,
-    network_acls,
-    operator,
-    rds,
-    routes,
-    scaling_policies,
-    scheduled_actions,
-    security_groups,
-    speed,
-    vpc_endpoints,
-    zonal_shift,
-)
+from twin.region import base, operator, vpc_endpoints
 from twin.region.images import ImageCatalog
 from twin.region.keeper import Keeper
 from twin.region.region import Region
@@ -77,31 +39,6 @@ log = logging.getLogger(__name__)
 
 # Answers once the twin serves, whatever else it does.
 READY_PATH = "/_twin/ready"
-EXTENSIONS = (
-    ec2,
-    launch_templates,
-    security_groups,
-    network_acls,
-    routes,
-    absent_networks,
-    vpc_endpoints,
-    autoscaling,
-    acm,
-    elbv2,
-    zonal_shift,
-    rds,
-    awslambda,
-    budgets,
-    cloudfront,
-    dynamodb,
-    fis,
-    speed,
-    cloudwatch,
-    events,
-    scaling_policies,
-    scheduled_actions,
-    access,
-)
 
 # A request waits this long for the region to be ready.
 _READY_SECONDS = 120.0
@@ -165,24 +102,10 @@ class Twin:
             _check(self.settings.address, port)
         self.settings.state.mkdir(parents=True, exist_ok=True)
         self.podman.configure()
-        for extension in EXTENSIONS:
-            extension.install(self.region)
+        parts.extend(self.region)
         catalog = ImageCatalog(self.region, self.settings.state / "images.json")
         self.mail = MailSink(self.settings.state / "mail")
-        loops: tuple[Loop, ...] = (
-            Networks(self.region),
-            Instances(self.region, catalog),
-            AutoScaling(self.region),
-            LoadBalancers(self.region),
-            Requests(self.region),
-            Databases(self.region),
-            Functions(self.region),
-            Experiments(self.region),
-            Expiry(self.region),
-            Metrics(self.region),
-            Alarms(self.region),
-            Schedules(self.region),
-        )
+        loops = parts.loops(self.region, catalog)
         self.region.loops = {loop.name: loop for loop in loops}
         resumed = self.keeper.restore()
         if not resumed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,6 +20,11 @@ from twin.region import unsupported
 
 log = logging.getLogger(__name__)
 
+# Condition keys and their values.
+Keys = Mapping[str, str | list[str]] | None
+# Services that don't give AWS:SourceOwner, which a topic's default policy asks for:
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-troubleshooting.html
+_NO_SOURCE_OWNER = ("events.amazonaws.com",)
 # moto's own interfaces, which AWS has not: its controls, and metadata for anyone.
 CLOSED = ("/moto-api", "/latest/meta-data/", "/latest/api/")
 # Services of all regions; their requests are signed for this one.
@@ -168,14 +173,15 @@ def sentence(principal: Principal, call: Call, check: Check, reason: str) -> str
     return f"{before}{words} {reason}".rstrip()
 
 
-def allows_service(region: Any, service: str, action: str, resource: str, context: dict[str, str] | None = None) -> bool:
+def allows_service(region: Any, service: str, action: str, resource: str, context: Keys = None) -> bool:
     """Whether the resource's own policy lets a service, such as "sns.amazonaws.com", do this to it.
 
     `context`: condition keys, such as {"aws:SourceArn": topic}; the source's account is this one.
     """
     account = region.settings.account_id
-    own = {"aws:sourceaccount": [account], "aws:sourceowner": [account]}
-    own |= {key.lower(): [value] for key, value in (context or {}).items()}
+    own = {"aws:sourceaccount": [account]} | _keys(context)
+    if service not in _NO_SOURCE_OWNER:
+        own["aws:sourceowner"] = [account]
     principal = principals.service(service)
     with region.lock:
         policy = resource_policies.policy_of(region, action, resource)
@@ -183,7 +189,11 @@ def allows_service(region: Any, service: str, action: str, resource: str, contex
         return decide(principal, action, resource, lookup, policy, policy_must_agree=True).allowed
 
 
-def allows_role(region: Any, role_arn: str, action: str, resource: str) -> bool:
+def _keys(context: Keys) -> dict[str, list[str]]:
+    return {key.lower(): value if isinstance(value, list) else [value] for key, value in (context or {}).items()}
+
+
+def allows_role(region: Any, role_arn: str, action: str, resource: str, context: Keys = None) -> bool:
     """Whether a role, as a service uses it, may do this: a function's execution role sending to its destination."""
     with region.lock:
         iam = region.backend("iam")
@@ -192,5 +202,5 @@ def allows_role(region: Any, role_arn: str, action: str, resource: str) -> bool:
             return False
         principal = principals.role_principal(iam, role)
         policy = resource_policies.policy_of(region, action, resource)
-        lookup = Context(region, principal, None, "", {}).on(resource, {})
+        lookup = Context(region, principal, None, "", _keys(context)).on(resource, {})
         return decide(principal, action, resource, lookup, policy).allowed

@@ -64,4 +64,15 @@ def _secretsmanager(records: Any, arn: str, name: str) -> str | None:
     return str(secret.policy) if secret is not None and getattr(secret, "policy", None) else None
 
 
-_FINDERS = {"s3": _s3, "sqs": _sqs, "sns": _sns, "lambda": _lambda, "kms": _kms, "secretsmanager": _secretsmanager}
+def _logs(records: Any, arn: str, name: str) -> str | None:
+    """The account's policies, each of which names the log groups that it is about."""
+    documents = [json.loads(policy.policy_document) for policy in records.resource_policies.values()]
+    statements = [one for document in documents for one in _listed(document.get("Statement", []))]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}) if statements else None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+_FINDERS = {"s3": _s3, "sqs": _sqs, "sns": _sns, "lambda": _lambda, "kms": _kms, "logs": _logs, "secretsmanager": _secretsmanager}

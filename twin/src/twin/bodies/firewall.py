@@ -91,8 +91,7 @@ def _hooks(vpc: Vpc) -> Iterator[str]:
         )
     here = [f'iifname "{subnet.bridge}" ip daddr {subnet.cidr} goto groups' for subnet in vpc.subnets]
     yield from _chain("to_balancer", *here, "jump borders", "goto groups")
-    # Once load balancers have addresses of their own, nothing else of the router's has business with an interface.
-    strict = any(interface.balancer for interface in vpc.interfaces)
+    # Load balancers have addresses of their own: nothing else of the router's has business with an interface.
     yield from _chain(
         "output",
         "type filter hook output priority filter; policy accept;",
@@ -102,7 +101,8 @@ def _hooks(vpc: Vpc) -> Iterator[str]:
         "jump faults",
         f"ip saddr {{ {API_ADDRESS}, {MAIL_ADDRESS} }} jump acls_in",
         f"ip saddr {{ {API_ADDRESS}, {MAIL_ADDRESS} }} accept",
-        *(["ct state established,related accept", "ip daddr @interfaces drop"] if strict else []),
+        "ct state established,related accept",
+        "ip daddr @interfaces drop",
     )
     there = [f'oifname "{subnet.bridge}" ip saddr {subnet.cidr} goto groups' for subnet in vpc.subnets]
     yield from _chain("from_balancer", *there, "jump borders", f'oifname "{UPLINK}" jump routes', "goto groups")

@@ -93,8 +93,7 @@ class Subnet:
 
 @dataclass(frozen=True)
 class Interface:
-    """`public` says that it has a public address, `balancer` that it is a load balancer's node, whose traffic the VPC's own
-    namespace sends, `database` that it is one of RDS's.
+    """`public` says that it has a public address, `database` that it is one of RDS's.
 
     Of the API (`api`) and the mail service (`mail`): whether routes and ACLs lead there, and groups too.
     """
@@ -102,7 +101,6 @@ class Interface:
     addresses: tuple[str, ...]
     groups: tuple[str, ...]
     public: bool = False
-    balancer: bool = False
     database: bool = False
     api: tuple[bool, bool] = (False, False)
     mail: tuple[bool, bool] = (False, False)

@@ -28,6 +28,13 @@ log = logging.getLogger(__name__)
 # How long after the end of a period it is evaluated: what is published at its end has come in by then.
 _SETTLED = {60: 3.0, 10: 1.0}
 _REPEAT = 60.0  # seconds between two calls of a scaling policy while the state lasts
+# Who acts for an alarm, and what the resource's policy must allow:
+# https://repost.aws/knowledge-center/cloudwatch-receive-sns-for-alarm-trigger
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-actions-Lambda.html
+_ACTIONS = {
+    "sns": ("cloudwatch.amazonaws.com", "sns:Publish"),
+    "lambda": ("lambda.alarms.cloudwatch.amazonaws.com", "lambda:InvokeFunction"),
+}
 _DEPTH = 10  # composite alarms above one another
 
 
@@ -151,6 +158,8 @@ class Alarms(Loop):
         error = ""
         service = arn.split(":")[2]
         try:
+            if service in _ACTIONS:
+                self._check(alarm, arn, *_ACTIONS[service])
             if service == "sns":
                 self.region.backend("sns").publish(notice.message, arn=arn, subject=notice.subject)
             elif service == "lambda":
@@ -164,8 +173,14 @@ class Alarms(Loop):
         data = {"actionState": "Failed" if error else "Succeeded", "notificationResource": arn, "error": error or None}
         if service == "sns":
             data["publishedMessage"] = notice.message
-        summary = f"Failed to execute action {arn}" if error else f"Successfully executed action {arn}"
+        summary = f'Failed to execute action {arn}. Received error: "{error}"' if error else f"Successfully executed action {arn}"
         remember(alarm, "Action", summary, data, now)
+
+    def _check(self, alarm: Any, arn: str, principal: str, action: str) -> None:
+        """Raises PermissionError unless the action's resource lets CloudWatch in."""
+        if not self.region.allows_service(principal, action, arn, {"aws:SourceArn": alarm.alarm_arn}):
+            said = action.replace("sns:", "SNS:")
+            raise PermissionError(f"Resource: {alarm.alarm_arn} is not authorized to perform: {said} on resource: {arn}")
 
     def _scale(self, alarm: Any, arn: str) -> None:
         policies.on_alarm(self.region, arn, alarm)

@@ -104,7 +104,10 @@ class Nodes:
     def wait_ready(self, node: Node) -> None:
         """Return once the node accepts connections. Raises PodmanError."""
         namespace = netns.path(self.region.network.namespace(node.interface.id))
-        postgres.wait_ready(self.region.podman, self.running[node.name], namespace)
+        server = self.running.get(node.name)
+        if server is None:  # its end was noticed before anyone looked
+            raise PodmanError(f"{node.name}: PostgreSQL ended: {postgres.last_words(self.region.podman, node.name)}")
+        postgres.wait_ready(self.region.podman, server, namespace)
 
     def reload(self, node: Node, server: Server) -> None:
         """Let a running node take over settings that need no restart."""

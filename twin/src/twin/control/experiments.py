@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from twin.control import fault_actions
+from twin.control import fault_actions, fault_permissions
 from twin.control.fault_actions import ActionFailed, alarm_state
 from twin.control.fault_targets import resolve
 from twin.control.loop import Loop
@@ -55,9 +55,15 @@ class Experiments(Loop):
         return []
 
     def _begin(self, experiment: Any) -> None:
+        own = {"aws:SourceArn": experiment.arn}
         roles = {role.arn for role in self.region.backend("iam").roles.values()}
         if experiment.role_arn not in roles:
             self._fail(experiment, f"The experiment's role {experiment.role_arn} does not exist.", "UnauthorizedOperation")
+            return
+        if not self.region.allows_service("fis.amazonaws.com", "sts:AssumeRole", experiment.role_arn, own):
+            self._fail(
+                experiment, f"The experiment's role {experiment.role_arn} can't be assumed by FIS.", "UnauthorizedOperation"
+            )
             return
         for condition in experiment.stop_conditions:
             if condition["source"] != "none" and alarm_state(self.region, condition["value"]) is None:
@@ -108,6 +114,7 @@ class Experiments(Loop):
         if chosen and not targets:
             move_action(action, "skipped", "Action was skipped: its target is empty.")
             return []
+        fault_permissions.check(self.region, experiment, action, targets)
         progress = experiment.progress[name] = Progress(targets, self.region.clock())
         log.warning("experiment %s: %s starts (%s)", experiment.id, name, action["actionId"])
         fault_actions.start(self.region, action, progress)

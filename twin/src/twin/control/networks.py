@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 MAIL_ADDRESS = "167.89.115.1"
 HTTPS = 443
 # How AWS's services describe their interfaces.
-BALANCER = "ELB "
 DATABASE = "RDSNetworkInterface"
 
 
@@ -134,7 +133,6 @@ def _interface(
         addresses,
         groups,
         public=bool(eni.public_ip),
-        balancer=str(eni.description).startswith(BALANCER),
         database=eni.description == DATABASE,
         api=(api_way, api_allowed),
         mail=(out(MAIL_ADDRESS), _permitted(rules, MAIL_ADDRESS, aws=False)),

@@ -24,6 +24,19 @@ log = logging.getLogger(__name__)
 _STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]|\['([^']+)'\]|\[\"([^\"]+)\"\]")
 _PLACEHOLDER = re.compile(r"<([A-Za-z0-9_.-]+)>")
 _ABSENT = object()
+# What a target's own policy must let EventBridge do; https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+_ACTIONS = {
+    "sqs": ("sqs:SendMessage",),
+    "sns": ("sns:Publish",),
+    "lambda": ("lambda:InvokeFunction",),
+    "logs": ("logs:CreateLogStream", "logs:PutLogEvents"),
+}
+
+
+class NoPermissions(Exception):
+    """The target's policy does not let EventBridge in."""
+
+    error_type = "NO_PERMISSIONS"
 
 
 def deliver(
@@ -100,6 +113,9 @@ def transformed(transformer: dict[str, Any], rule: Any, event: dict[str, Any], a
 def _send(region: Region, rule: Any, target: dict[str, Any], event: dict[str, Any], body: str) -> None:
     arn = parse_arn(target["Arn"])
     if arn.service == "sqs":
+        region.backend("sqs").get_queue(arn.resource_id)  # one that is not there is told apart from one that is closed
+    _check(region, rule, arn.service, target["Arn"])
+    if arn.service == "sqs":
         queues = region.backend("sqs")
         group = (target.get("SqsParameters") or {}).get("MessageGroupId")
         queues.send_message(arn.resource_id, body, group_id=group)
@@ -125,6 +141,14 @@ def _send(region: Region, rule: Any, target: dict[str, Any], event: dict[str, An
         raise ValueError(f"the target {target['Arn']} is not supported by the twin")
 
 
+def _check(region: Region, rule: Any, service: str, resource: str) -> None:
+    """Raises NoPermissions."""
+    asked = f"{resource.removesuffix(':*')}:log-stream:any" if service == "logs" else resource
+    for action in _ACTIONS.get(service, ()):
+        if not region.allows_service("events.amazonaws.com", action, asked, {"aws:SourceArn": rule.arn}):
+            raise NoPermissions(f"events.amazonaws.com is not authorized to perform: {action} on resource: {resource}")
+
+
 def _dead_letter(region: Region, rule: Any, target: dict[str, Any], event: dict[str, Any], code: str, message: str) -> None:
     arn = (target.get("DeadLetterConfig") or {}).get("Arn")
     if not arn:
@@ -139,6 +163,7 @@ def _dead_letter(region: Region, rule: Any, target: dict[str, Any], event: dict[
     }
     attributes = {name: {"DataType": "String", "StringValue": value[:1024] or "-"} for name, value in said.items()}
     try:
+        _check(region, rule, "sqs", arn)
         region.backend("sqs").send_message(arn.split(":")[-1], json.dumps(event), message_attributes=attributes)
     except Exception:
         log.exception("rule %s: its dead-letter queue %s can't be reached", rule.name, arn)

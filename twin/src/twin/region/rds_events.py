@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Events.Messages.html
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,8 @@ from moto.rds.responses import RDSResponse
 
 from twin.region.patch import add, replace, wrap
 from twin.region.region import Region
+
+log = logging.getLogger(__name__)
 
 # Number, category, message.
 EVENTS = {
@@ -127,6 +130,9 @@ def _notify(region: Region, subscription: Any, event: RDSEvent, tags: dict[str, 
     topic = region.backend("sns").topics.get(subscription.sns_topic_arn)
     if topic is None:
         return  # deleted since; AWS drops the notification, too
+    if not region.allows_service("events.rds.amazonaws.com", "sns:Publish", topic.arn, {"aws:SourceArn": event.source_arn}):
+        log.warning("%s: its topic's policy does not let RDS publish", subscription.subscription_name)
+        return
     anchor = {"db-instance": "dbinstance", "db-snapshot": "snapshot"}[event.source_type]
     message = {
         "Event Source": event.source_type,

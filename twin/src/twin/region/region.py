@@ -180,13 +180,13 @@ class Region:
                     return InstanceRole(role.name, role.arn, profile.arn, profile.id)
         return None
 
-    def allows_service(self, principal: str, action: str, resource_arn: str, context: dict[str, str] | None = None) -> bool:
+    def allows_service(self, principal: str, action: str, resource_arn: str, context: gate.Keys = None) -> bool:
         """Whether the resource's own policy lets a service ("sns.amazonaws.com") do this; `context` has condition keys."""
         return gate.allows_service(self, principal, action, resource_arn, context)
 
-    def allows_role(self, role_arn: str, action: str, resource_arn: str) -> bool:
+    def allows_role(self, role_arn: str, action: str, resource_arn: str, context: gate.Keys = None) -> bool:
         """Whether a role that a service acts with may do this."""
-        return gate.allows_role(self, role_arn, action, resource_arn)
+        return gate.allows_role(self, role_arn, action, resource_arn, context)
 
     def assume_role(self, role_arn: str, session: str, seconds: int) -> tuple[str, str, str]:
         """Temporary credentials of a role: access key id, secret access key, session token."""
