@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
-from common import client
-from faults_world import World, experimenting, in_zone, wait
+from common import client as client_here
+from common import until
+from faults_world import World, experimenting, in_zone, policy, wait
 
 from twin.control.experiments import Experiments
+from twin.settings import Settings
 
 REFERENCE = "https://docs.aws.amazon.com/fis/latest/userguide/fis-actions-reference.html"
 EXPERIMENTS = "https://docs.aws.amazon.com/fis/latest/userguide/experiments.html"
@@ -147,7 +150,7 @@ def test_stopping(world: World) -> None:
 
 @pytest.mark.rule("faults", "aws:ec2:asg-insufficient-instance-capacity-error refuses launches of its groups alone.", REFERENCE)
 def test_a_capacity_fault_is_its_targets_alone(world: World) -> None:
-    autoscaling = client("autoscaling")
+    autoscaling = client_here("autoscaling")
     made = world.ec2.create_launch_template(LaunchTemplateName="any", LaunchTemplateData={"ImageId": world.image})
     template = made["LaunchTemplate"]["LaunchTemplateId"]
     for name in ("one", "two"):
@@ -247,3 +250,58 @@ def test_what_can_not_be_carried_out_is_refused_at_once(world: World, change: di
     with pytest.raises(ClientError, match=words) as refused:
         world.template(**wanted)
     assert refused.value.response["Error"]["Code"] == "ValidationException"
+
+
+@pytest.mark.rule(
+    "faults", "aws:ec2:api-insufficient-instance-capacity-error refuses RunInstances of its roles in its zones alone.", REFERENCE
+)
+def test_a_role_without_capacity(client: Callable[[str], Any], served: Settings) -> None:
+    iam, ec2, injector = client("iam"), client("ec2"), client("fis")
+    operator = client("sts").get_caller_identity()["Arn"]
+    roles = {}
+    for name, principal in (("launcher", {"AWS": operator}), ("injector", {"Service": "fis.amazonaws.com"})):
+        trust = policy({"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"})
+        roles[name] = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+        everything = policy({"Effect": "Allow", "Action": "*", "Resource": "*"})
+        iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=everything)
+    key = client("sts").assume_role(RoleArn=roles["launcher"], RoleSessionName="test")["Credentials"]
+    session: Any = boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], key["SessionToken"], region_name=served.region)
+    as_role = session.client("ec2", endpoint_url=served.endpoint_url)
+    vpc = ec2.create_vpc(CidrBlock="10.39.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.39.{n}.0/24", AvailabilityZone=f"us-east-1{zone}")["Subnet"]["SubnetId"]
+        for n, zone in enumerate("ab")
+    ]
+    run = {"ImageId": ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"], "MinCount": 1, "MaxCount": 1}
+    action = {
+        "actionId": "aws:ec2:api-insufficient-instance-capacity-error",
+        "targets": {"Roles": "who"},
+        "parameters": {"availabilityZoneIdentifiers": "us-east-1a", "duration": "PT10M", "percentage": "100"},
+    }
+    template = injector.create_experiment_template(
+        description="no capacity",
+        roleArn=roles["injector"],
+        stopConditions=[{"source": "none"}],
+        targets={"who": {"resourceType": "aws:iam:role", "resourceArns": [roles["launcher"]], "selectionMode": "ALL"}},
+        actions={"capacity": action},
+    )["experimentTemplate"]["id"]
+    started = injector.start_experiment(experimentTemplateId=template)["experiment"]["id"]
+
+    def status() -> str:
+        return str(injector.get_experiment(id=started)["experiment"]["state"]["status"])
+
+    def action_runs() -> bool:
+        actions = injector.get_experiment(id=started)["experiment"]["actions"]
+        return bool(actions["capacity"]["state"]["status"] == "running")
+
+    until(action_runs)
+    with pytest.raises(ClientError, match="InsufficientInstanceCapacity"):
+        as_role.run_instances(**run, SubnetId=subnets[0])
+    launched = [
+        as_role.run_instances(**run, SubnetId=subnets[1])["Instances"][0]["InstanceId"],
+        ec2.run_instances(**run, SubnetId=subnets[0])["Instances"][0]["InstanceId"],
+    ]
+    injector.stop_experiment(id=started)
+    until(lambda: status() == "stopped")
+    launched.append(as_role.run_instances(**run, SubnetId=subnets[0])["Instances"][0]["InstanceId"])
+    ec2.terminate_instances(InstanceIds=launched)

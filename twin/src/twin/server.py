@@ -32,7 +32,7 @@ from twin.bodies.podman import Podman
 from twin.region import base, operator, vpc_endpoints
 from twin.region.images import ImageCatalog
 from twin.region.keeper import Keeper
-from twin.region.region import Region
+from twin.region.region import CALLER, Region
 from twin.settings import API_ADDRESS, API_PORT, DNS_ADDRESS, MAIL_ADDRESS, MAIL_PORT, METADATA_ADDRESS, Settings
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ class Twin:
         body = _read(environ)
         route = _first(self.region.routes, environ)
         lock = self.region.lock if route is None else nullcontext()
+        CALLER.set(getattr(environ.get("twin.principal"), "role_arn", ""))  # this thread serves one request
         return self.keeper.carry_out(edge.Guarded(route or self._moto), environ, start_response, body, lock)
 
     def _repeat(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -10,7 +10,7 @@ from moto.ec2.exceptions import EC2ClientError, InvalidAMIIdError, UnvailableAMI
 from moto.ec2.models import amis, elastic_ip_addresses, elastic_network_interfaces, instances, subnets, vpcs
 
 from twin.region.patch import replace, wrap
-from twin.region.region import Region
+from twin.region.region import CALLER, Region
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceState.html
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
@@ -95,10 +95,10 @@ def _install_launch(region: Region) -> None:
                 options["subnet_id"] = defaults[zone].id
         subnet_id = options.get("subnet_id") or next((nic["SubnetId"] for nic in nics if nic.get("SubnetId")), None)
         zone = self.get_subnet(subnet_id).availability_zone if subnet_id else options.get("placement")
-        asker = options.pop("asker", "")  # the ARN of the Auto Scaling group that launches
-        if zone and region.faults.refuses_launch(zone, asker):
+        askers = options.pop("asker", ""), CALLER.get()  # ARNs of the Auto Scaling group or the role that launches
+        if zone and region.faults.refuses_launch(zone, *askers):
             zones = sorted(known.name for known in self.describe_availability_zones())
-            others = [other for other in zones if other != zone and not region.faults.refuses_launch(other, asker)]
+            others = [other for other in zones if other != zone and not region.faults.refuses_launch(other, *askers)]
             raise InsufficientInstanceCapacity(options.get("instance_type") or "m1.small", zone, others)
         before = set(self.reservations)
         try:

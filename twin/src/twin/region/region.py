@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from twin.control.loop import Loop
 
 log = logging.getLogger(__name__)
+
+# ARN of the role that makes the API request at hand; nothing for users, services and the control loops.
+CALLER: ContextVar[str] = ContextVar("caller", default="")
 
 
 @dataclass(frozen=True)
