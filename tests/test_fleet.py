@@ -130,4 +130,7 @@ def test_a_reboot_is_no_loss(platform: Platform) -> None:
     platform.target.client("ec2").reboot_instances(InstanceIds=[row["instance"]])
     look = ("exec", row["instance"], "sh", "-c", "test -e /run/before-reboot || echo gone")
     wait_until("the reboot", lambda: platform.podman(*look, check=False) == "gone")
+    # Until its service answers, requests that the load balancer sends there before it has noticed are refused.
+    ask = ("exec", row["instance"], "curl", "-fsS", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:8080/healthz")
+    wait_until("its service", lambda: platform.podman(*ask, check=False) == "200")
     wait_until("the same instance healthy again", lambda: row in fleet(platform))

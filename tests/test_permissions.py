@@ -17,6 +17,7 @@ from support import Platform, wait_until
 from evenkeel import status
 
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
+NOBODY = {"token_hash": {"S": "nobody's"}}
 ACTIONS = (
     "secretsmanager:GetSecretValue",
     "sns:Publish",
@@ -68,8 +69,7 @@ class Role:
         """Something harmless that needs each action, in an order in which each can succeed."""
         outputs = self.platform.outputs
         secret = self.platform.target.client("rds").describe_db_instances()["DBInstances"][0]["MasterUserSecret"]["SecretArn"]
-        key = {"token_hash": {"S": "nobody's"}}
-        table = {"TableName": outputs["token_table_name"], "Key": key}
+        table = {"TableName": outputs["token_table_name"], "Key": NOBODY}
         picture = {"Bucket": outputs["picture_bucket"], "Key": self._picture()}
         s3, dynamodb = self.client("s3"), self.client("dynamodb")
         return {
@@ -109,6 +109,7 @@ def role(platform: Platform) -> Iterator[Role]:
     found = Role(platform)
     yield found
     found.write(found.policy)
+    platform.target.client("dynamodb").delete_item(TableName=platform.outputs["token_table_name"], Key=NOBODY)
 
 
 @pytest.mark.rule(
