@@ -40,3 +40,19 @@ def test_subscribers_of_a_notification(client: Callable[[str], Any]) -> None:
     assert subscribers() == [SECOND]
     with pytest.raises(ClientError, match="NotFound"):
         budgets.describe_subscribers_for_notification(**{**which, "Notification": {**NOTIFICATION, "Threshold": 50.0}})
+
+
+def test_budgets_have_tags(client: Callable[[str], Any]) -> None:
+    budgets = client("budgets")
+    account = client("sts").get_caller_identity()["Account"]
+    budgets.create_budget(
+        AccountId=account,
+        Budget={"BudgetName": "tagged", "BudgetType": "COST", "TimeUnit": "MONTHLY", "BudgetLimit": LIMIT},
+        ResourceTags=[{"Key": "owner", "Value": "nobody"}],
+    )
+    arn = f"arn:aws:budgets::{account}:budget/tagged"
+    budgets.tag_resource(ResourceARN=arn, ResourceTags=[{"Key": "stage", "Value": "test"}])
+    budgets.untag_resource(ResourceARN=arn, ResourceTagKeys=["owner"])
+    assert budgets.list_tags_for_resource(ResourceARN=arn)["ResourceTags"] == [{"Key": "stage", "Value": "test"}]
+    with pytest.raises(ClientError, match="NotFound"):
+        budgets.list_tags_for_resource(ResourceARN=f"{arn}-absent")

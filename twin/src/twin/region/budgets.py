@@ -1,4 +1,4 @@
-"""Budgets that tell who is notified: moto keeps the subscribers and has no way to ask for them."""
+"""Budgets that tell who is notified, and have tags: moto keeps the subscribers, but has no way to ask for either."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from moto.budgets.exceptions import DuplicateRecordException, NotFoundException
 from moto.budgets.responses import BudgetsResponse
 
-from twin.region.patch import add
+from twin.region.patch import add, wrap
 from twin.region.region import Region
 
 
@@ -32,6 +32,43 @@ def install(region: Region) -> None:
         if wanted not in subscribers:
             raise NotFoundException("Unable to delete subscriber - the subscriber doesn't exist.")
         subscribers.remove(wanted)
+        return "{}"
+
+    _install_tags()
+
+
+def _install_tags() -> None:
+    """https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_budgets_ListTagsForResource.html"""
+
+    def tags_of(response: Any) -> dict[str, str]:
+        """Tags by key of the budget whose ARN the request gives. Raises AWS's NotFoundException."""
+        arn = response._get_param("ResourceARN")
+        account, _, name = arn.split("::", 1)[-1].partition(":budget/")
+        if name not in response.backend.budgets[account]:
+            raise NotFoundException(f"Unable to get budget: {name} - the budget doesn't exist.")
+        found: dict[str, str] = vars(response.backend.budgets[account][name]).setdefault("tags", {})
+        return found
+
+    @wrap(BudgetsResponse, "create_budget")
+    def create_budget(original: Any, self: Any) -> Any:
+        result = original(self)
+        budget = self.backend.budgets[self._get_param("AccountId")][self._get_param("Budget")["BudgetName"]]
+        budget.tags = {tag["Key"]: tag["Value"] for tag in self._get_param("ResourceTags") or []}
+        return result
+
+    @add(BudgetsResponse, "list_tags_for_resource")
+    def list_tags(self: Any) -> str:
+        return json.dumps({"ResourceTags": [{"Key": key, "Value": value} for key, value in tags_of(self).items()]})
+
+    @add(BudgetsResponse, "tag_resource")
+    def tag(self: Any) -> str:
+        tags_of(self).update({tag["Key"]: tag["Value"] for tag in self._get_param("ResourceTags")})
+        return "{}"
+
+    @add(BudgetsResponse, "untag_resource")
+    def untag(self: Any) -> str:
+        for key in self._get_param("ResourceTagKeys"):
+            tags_of(self).pop(key, None)
         return "{}"
 
 
