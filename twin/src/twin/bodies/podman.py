@@ -119,6 +119,10 @@ class Podman:
     def leave(self) -> None:
         """Remove what podman keeps outside the store, unless another twin has containers in it or the host uses podman too."""
         if self.settings.runroot.exists() and not self.run("ps", "--all", "--quiet"):
+            # What conmon starts to clean up after a container would make the folder anew.
+            until = time.monotonic() + _SETTLE_SECONDS
+            while _mentioned(str(self.settings.runroot).encode()) and time.monotonic() < until:
+                time.sleep(0.1)
             shutil.rmtree(self.settings.runroot, ignore_errors=True)
             if not _CACHE.with_name("storage").exists():
                 shutil.rmtree(_CACHE, ignore_errors=True)
@@ -148,3 +152,14 @@ def _is_command(process: Path, mark: bytes) -> bool:
         )
     except OSError:
         return False
+
+
+def _mentioned(words: bytes) -> bool:
+    """Whether a process has the words in its command line."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if words in (process / "cmdline").read_bytes():
+                return True
+        except OSError:
+            continue  # it has just ended
+    return False
