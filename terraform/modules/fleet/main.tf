@@ -121,8 +121,9 @@ resource "aws_autoscaling_group" "this" {
     aws_vpc_security_group_ingress_rule.load_balancer,
   ]
 
-  # A rollout moves the group from version to version, and back when it fails.
+  # A rollout moves the group from version to version, and back when it fails. Processes that an operator suspended stay so
+  # until the operator resumes them: an apply in the midst of an incident is no decision about it.
   lifecycle {
-    ignore_changes = [launch_template[0].version]
+    ignore_changes = [launch_template[0].version, suspended_processes]
   }
 }

@@ -17,6 +17,7 @@ from moto.core import responses, serialize
 from moto.core.utils import get_value
 from moto.ec2.models import instances, tags
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
+from moto.iam import models as iam_models
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
 from twin.region.patch import replace, wrap
@@ -28,6 +29,7 @@ _PATTERN = frozenset("*?.^$+{}[]()|\\")
 
 def install(region: Region) -> None:
     _install_dispatch()
+    _install_account(region)
     _install_actions()
     _install_structures()
     module: Any = SimpleNamespace(unparse=unparse)
@@ -48,6 +50,17 @@ def _install_dispatch() -> None:
                 return found
             known[host] = found
         return known[host]
+
+
+def _install_account(region: Region) -> None:
+    """moto looks for a key's account in every partition, and makes a thousand policies for each that nobody has used yet.
+
+    Their ids come from the seed of the request that is being carried out: one that is repeated would get other ids.
+    """
+
+    @replace(iam_models, "get_account_id_from")
+    def get_account_id_from(_access_key: str) -> str:
+        return region.settings.account_id
 
 
 @dataclass(frozen=True, slots=True)
