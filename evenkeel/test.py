@@ -27,7 +27,6 @@ from twin.settings import Settings
 
 SUITES = ("app", "verifier", "terraform", "twin", "journey")
 PROVING = ("twin", "journey")
-TWIN_SLOTS = (101, 111)
 # A store user of its own, beside any region that runs.
 SCRATCH = Local("test-database", 98)
 
@@ -70,8 +69,10 @@ def run(suite: str, conformance: bool = False) -> int:
     command = [sys.executable, "-m", "pytest"]
     if conformance and suite in PROVING:
         command += ["--conformance", "docs/conformance.md"]
-    if suite == "twin":
-        return halves(command, sorted(str(file.relative_to(ROOT)) for file in (ROOT / folder).glob("test_*.py")), environment)
+    if suite == "twin":  # most of its tests wait for bodies: two at a time, each process with addresses of its own
+        command += ["--numprocesses=2", "--dist=loadfile"]
+    if suite == "journey":  # its other stacks have a region of their own, and mostly wait for Terraform's provider
+        return beside([*command, "tests", "--ignore=tests/test_stacks.py"], [*command, "tests/test_stacks.py"], environment)
     command.append(folder)
     if suite != "app":
         return subprocess.run(command, cwd=ROOT, env=environment).returncode
@@ -79,24 +80,15 @@ def run(suite: str, conformance: bool = False) -> int:
         return subprocess.run(command, cwd=ROOT, env={**environment, "SIGNUP_TEST_DATABASE_URL": url}).returncode
 
 
-def halves(command: list[str], files: list[str], environment: dict[str, str]) -> int:
-    """Run every other file beside the rest, since most of them wait for bodies; each half has addresses of its own."""
-    with tempfile.TemporaryFile("w+") as second:
-        running = [
-            subprocess.Popen(
-                [*command, *files[half::2]],
-                cwd=ROOT,
-                env={**environment, "TWIN_TEST_SLOT": str(slot)},
-                stdin=subprocess.DEVNULL,
-                stdout=second if half else None,
-                stderr=second if half else None,
-            )
-            for half, slot in enumerate(TWIN_SLOTS)
-        ]
-        statuses = [process.wait() for process in running]
-        second.seek(0)
-        print(second.read(), flush=True)
-    return max(statuses, key=abs)
+def beside(first: list[str], second: list[str], environment: dict[str, str]) -> int:
+    """Run two commands at once; what the second says is shown when both have ended."""
+    with tempfile.TemporaryFile("w+") as output:
+        other = subprocess.Popen(second, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        status = subprocess.run(first, cwd=ROOT, env=environment).returncode
+        status = other.wait() or status
+        output.seek(0)
+        print(output.read(), flush=True)
+    return status
 
 
 def main(names: list[str]) -> int:

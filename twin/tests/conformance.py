@@ -188,5 +188,5 @@ def pytest_addoption(parser: Any) -> None:
 
 def pytest_configure(config: Any) -> None:
     file = config.getoption("conformance")
-    if file:
+    if file and not hasattr(config, "workerinput"):  # pytest-xdist's processes report to the one that started them
         config.pluginmanager.register(Session(Path(config.invocation_params.dir) / file), "conformance-session")

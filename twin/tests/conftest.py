@@ -26,8 +26,9 @@ from twin.bodies.podman import Podman
 from twin.settings import Settings
 
 STATE = Path(__file__).resolve().parents[2] / ".state"
-# Names and addresses of the tests' twins; another slot lets two runs go on at once. The next few slots are theirs too.
-SLOT = int(os.environ.get("TWIN_TEST_SLOT", "101"))
+# Names and addresses of the tests' twins; another slot lets two runs go on at once. The next few slots are theirs too, and
+# each of pytest-xdist's processes takes ten.
+SLOT = int(os.environ.get("TWIN_TEST_SLOT", "101")) + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
 @pytest.fixture(scope="session")
