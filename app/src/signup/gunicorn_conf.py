@@ -5,6 +5,9 @@ Read in gunicorn's master, so that wrong settings end it with exit code 78 befor
 
 from __future__ import annotations
 
+# Loaded before the fork, so that workers share what they have in common and start at once. Pools and clients are no part of
+# it: `preload_app` is off, so each worker makes the application for itself.
+from signup import factory as _factory  # noqa: F401
 from signup.gunicorn_log import AccessLogger
 from signup.health import latch as _latch  # made before the fork, so that all workers share it  # noqa: F401
 from signup.logs import logging_config
