@@ -223,8 +223,9 @@ def test_hooks_notify(world: World) -> None:
     topic = sns.create_topic(Name="hooks")["TopicArn"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
-    _hook(world, LAUNCHING, NotificationTargetARN=arn, RoleARN="arn:aws:iam::123456789012:role/hooks", NotificationMetadata="m")
-    _hook(world, LAUNCHING, "topic", NotificationTargetARN=topic, RoleARN="arn:aws:iam::123456789012:role/hooks")
+    role = _role(arn, topic)
+    _hook(world, LAUNCHING, NotificationTargetARN=arn, RoleARN=role, NotificationMetadata="m")
+    _hook(world, LAUNCHING, "topic", NotificationTargetARN=topic, RoleARN=role)
 
     def messages() -> list[dict[str, Any]]:
         got = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
@@ -245,6 +246,31 @@ def test_hooks_notify(world: World) -> None:
         _complete(world, "CONTINUE", name, LifecycleActionToken=told[name]["LifecycleActionToken"])
     world.run(2)
     assert world.ids("InService") == [told["wait"]["EC2InstanceId"]]
+
+
+def test_a_hook_whose_role_may_not_notify_is_refused(world: World) -> None:
+    world.group(desired=0)
+    sqs = client("sqs")
+    urls = [sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("allowed", "other")]
+    arns = [sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"] for url in urls]
+    role = _role(arns[0])
+    with pytest.raises(ClientError, match=r"Unable to publish test message to notification target .*other using IAM role"):
+        _hook(world, LAUNCHING, NotificationTargetARN=arns[1], RoleARN=role)
+    assert world.auto.describe_lifecycle_hooks(AutoScalingGroupName=GROUP)["LifecycleHooks"] == []
+    _hook(world, LAUNCHING, NotificationTargetARN=arns[0], RoleARN=role)
+    with pytest.raises(ClientError, match="Unable to publish"):
+        _hook(world, LAUNCHING, NotificationTargetARN=arns[1], RoleARN=role)
+    (hook,) = world.auto.describe_lifecycle_hooks(AutoScalingGroupName=GROUP)["LifecycleHooks"]
+    assert hook["NotificationTargetARN"] == arns[0]
+
+
+def _role(*targets: str) -> str:
+    """A role that may send to the queues and topics."""
+    iam = client("iam")
+    arn = str(iam.create_role(RoleName="hooks", AssumeRolePolicyDocument="{}")["Role"]["Arn"])
+    policy = {"Statement": [{"Effect": "Allow", "Action": ["sqs:SendMessage", "sns:Publish"], "Resource": list(targets)}]}
+    iam.put_role_policy(RoleName="hooks", PolicyName="notify", PolicyDocument=json.dumps({"Version": "2012-10-17", **policy}))
+    return arn
 
 
 def test_hooks_can_come_with_the_group(world: World) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from copy import copy
 from typing import Any, cast
 
 from moto.autoscaling import models, responses
@@ -72,14 +73,18 @@ def put_hook(backend: Any, group: Any, asked: dict[str, Any]) -> Any:
     return hook
 
 
-def notify(region: Region, group: Any, hook: Any, detail: dict[str, str]) -> None:
-    """Send the hook's message to its topic or queue.
+def notify(region: Region, group: Any, hook: Any, detail: dict[str, str]) -> bool:
+    """Send the hook's message to its topic or queue, as its role may; returns whether it was taken. The log says why not.
 
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
     """
     target = hook.notification_target_arn
     if not target:
-        return
+        return True
+    action = "sqs:SendMessage" if ":sqs:" in target else "sns:Publish"
+    if not region.allows_role(hook.role_arn or "", action, target):
+        log.warning("%s: the hook %s's role %s may not %s on %s", group.name, hook.name, hook.role_arn, action, target)
+        return False
     message = {
         **detail,
         "Service": "AWS Auto Scaling",
@@ -97,6 +102,8 @@ def notify(region: Region, group: Any, hook: Any, detail: dict[str, str]) -> Non
             region.backend("sns").publish(json.dumps(message), arn=target, subject=subject[:100])
     except (ServiceException, KeyError) as error:
         log.warning("%s: the hook %s could not notify %s: %s", name, hook.name, target, error)
+        return False
+    return True
 
 
 def install(region: Region) -> None:
@@ -108,10 +115,18 @@ def _install_records(region: Region) -> None:
     @replace(responses.AutoScalingResponse, "put_lifecycle_hook")
     def put_lifecycle_hook(self: Any) -> Any:
         group = group_of(self, self._get_param("AutoScalingGroupName"))
+        hooks = self.autoscaling_backend.lifecycle_hooks
+        before = {name: copy(hook) for name, hook in hooks.items()}
         hook = put_hook(self.autoscaling_backend, group, self._get_params())
         if self._get_param("NotificationTargetARN"):
             detail = {"Event": "autoscaling:TEST_NOTIFICATION", "AutoScalingGroupName": group.name}
-            notify(region, group, hook, {**detail, "AutoScalingGroupARN": group.arn})
+            if not notify(region, group, hook, {**detail, "AutoScalingGroupARN": group.arn}):
+                hooks.clear()
+                hooks.update(before)
+                raise ValidationError(
+                    f"Unable to publish test message to notification target {hook.notification_target_arn} using IAM role "
+                    f"{hook.role_arn}. Please check your target and role configuration and try to put lifecycle hook again."
+                )
         return EmptyResult()
 
     @replace(responses.AutoScalingResponse, "delete_lifecycle_hook")
