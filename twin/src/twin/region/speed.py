@@ -5,8 +5,7 @@ Each replacement keeps what moto does, and only that; test_speed.py compares the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -14,22 +13,21 @@ from xml.sax.saxutils import escape, quoteattr
 
 import xmltodict
 from moto.core import responses, serialize
-from moto.core.utils import get_value
 from moto.ec2.models import instances, tags
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
+from twin.region import structures
 from twin.region.patch import replace, wrap
 from twin.region.region import Region
 
-MISSING: Any = serialize.MISSING  # type: ignore[attr-defined]  # moto's own, which get_value returns
 _PATTERN = frozenset("*?.^$+{}[]()|\\")
 
 
 def install(region: Region) -> None:
     _install_dispatch()
     _install_actions()
-    _install_structures()
+    structures.install()
     module: Any = SimpleNamespace(unparse=unparse)
     replace(serialize, "xmltodict")(module)
     _install_tags()
@@ -50,125 +48,10 @@ def _install_dispatch() -> None:
         return known[host]
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """How one member of a structure is found in records of one class and written by one serializer.
-
-    `names` are tried in turn by `look` (None: as attributes); no names: moto finds the value itself. `leaf` is the name under
-    which a plain value goes straight into the answer, after `convert`.
-    """
-
-    key: str
-    shape: Any
-    names: tuple[str, ...]
-    look: Callable[[Any, str, Any], Any] | None
-    write: Callable[[Any, Any, Any, Any, str], None]
-    leaf: str | None
-    convert: Callable[[Any], Any] = str
-
-
 def _install_actions() -> None:
     """moto looks through all of a service's methods for every request."""
     original = responses.method_names_from_class  # type: ignore[attr-defined]  # moto's own, imported there
     replace(responses, "method_names_from_class")(cache(original))
-
-
-def _install_structures() -> None:
-    """moto makes up the dozen names that a member may have in a record anew for each member of each record."""
-    original = serialize.ResponseSerializer._serialize_type_structure
-    plain = serialize.ResponseSerializer._serialize_structure_member
-
-    @replace(serialize.ResponseSerializer, "_serialize_type_structure")
-    def structure(self: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
-        picker = self._value_picker
-        if (
-            value is None
-            or type(picker) is not serialize.XFormedAttributePicker
-            or type(self)._serialize_structure_member is not plain
-        ):
-            original(self, serialized, value, shape, key)
-            return
-        plans = vars(shape).setdefault("twin_plans", {})
-        cache_key = (type(value), type(self), tuple(picker.response_transformers))
-        plan = plans.get(cache_key)
-        if plan is None:
-            plan = plans[cache_key] = _plan(self, value, shape)
-        wrapper = {} if key else serialized
-        path = self.path
-        for member in plan:
-            if not member.names:
-                found = self.get_value(value, member.key, member.shape)
-            elif member.look is None:
-                for name in member.names:
-                    found = getattr(value, name, MISSING)
-                    if found is not MISSING:
-                        break
-            else:
-                for name in member.names:
-                    found = member.look(value, name, MISSING)
-                    if found is not MISSING:
-                        break
-            if found is MISSING or found is None:
-                continue
-            if member.leaf is not None:
-                wrapper[member.leaf] = member.convert(found)
-                continue
-            path.append(member.key)
-            member.write(self, wrapper, found, member.shape, member.key)
-            path.pop()
-        if key:
-            self._default_serialize(serialized, wrapper, shape, key)
-
-    @replace(serialize.ResponseSerializer, "_serialize")
-    def walk(self: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
-        self.path.append(key or shape.name)
-        kind: Any = type(self)
-        _method(kind, shape.type_name)(self, serialized, value, shape, key)
-        self.path.pop()
-
-
-@cache
-def _method(serializer: Any, kind: str) -> Any:
-    return getattr(serializer, f"_serialize_type_{kind}", serializer._default_serialize)
-
-
-def _boolean(value: Any) -> str:
-    return "true" if value is True or str(value).lower() == "true" else "false"
-
-
-_LEAVES: dict[Any, Callable[[Any], Any]] = {
-    serialize.BaseXMLSerializer._serialize_type_string: str,
-    serialize.BaseXMLSerializer._serialize_type_integer: int,
-    serialize.BaseXMLSerializer._serialize_type_boolean: _boolean,
-}
-
-
-def _plan(serializer: Any, value: Any, shape: Any) -> list[Member]:
-    transformers = serializer._value_picker.response_transformers
-    kind: Any = type(serializer)
-    plan = []
-    for key, member in shape.members.items():
-        member.parent = shape
-        context = serialize.AttributePickerContext(obj=value, key=key, shape=member)
-        names = tuple(dict.fromkeys(serializer._value_picker.get_possible_keys(context)))
-        if any(key == path.rpartition(".")[2] if "." in path else key.endswith(path) for path in transformers):
-            names = ()  # its path may be one whose value moto transforms
-        look: Any = get_value
-        if not any("." in name for name in names):
-            if type(value) is dict:
-                look = dict.get
-            elif not hasattr(value, "__getitem__"):
-                look = None
-        write = _method(kind, member.type_name)
-        convert = _LEAVES.get(write)
-        straight = (
-            convert is not None
-            and kind._default_serialize is serialize.BaseXMLSerializer._default_serialize
-            and not {"xmlNamespace", "xmlAttribute"} & member.serialization.keys()
-        )
-        leaf = serializer.get_serialized_name(member, key) if straight else None
-        plan.append(Member(key, member, names, look, write, leaf, convert or str))
-    return plan
 
 
 # XML
