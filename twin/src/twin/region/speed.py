@@ -6,13 +6,14 @@ Each replacement keeps what moto does, and only that; test_speed.py compares the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import xmltodict
 from moto.core import responses, serialize
+from moto.ec2 import utils
 from moto.ec2.models import instances, tags
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
@@ -32,6 +33,8 @@ def install(region: Region) -> None:
     replace(serialize, "xmltodict")(module)
     _install_tags()
     _install_instances()
+    _install_filters()
+    _install_request_ids()
 
 
 def _install_dispatch() -> None:
@@ -73,9 +76,7 @@ def unparse(document: Mapping[str, Any], full_document: bool, short_empty_elemen
 
 def _emit(out: list[str], name: str, value: Any, short: bool) -> None:
     _check_name(name)
-    if type(value) is str:
-        out.append(f"<{name}>{escape(value)}</{name}>" if value or not short else f"<{name}/>")
-    elif isinstance(value, list):
+    if isinstance(value, list):
         for each in value:
             _element(out, name, each, short)
     elif isinstance(value, str | dict | bytes | bytearray | memoryview) or not hasattr(value, "__iter__"):
@@ -86,36 +87,52 @@ def _emit(out: list[str], name: str, value: Any, short: bool) -> None:
 
 
 def _element(out: list[str], name: str, value: Any, short: bool) -> None:
-    if isinstance(value, dict):
-        attributes, text, children = "", "", []
-        for key, inner in value.items():
+    if not isinstance(value, dict):
+        text = "" if value is None else _text(value)
+        out.append(f"<{name}>{escape(text)}</{name}>" if text or not short else f"<{name}/>")
+        return
+    attributes, text, start = "", "", len(out)
+    out.append("")  # the opening tag, once its attributes are known
+    for key, inner in value.items():
+        if key not in _CHECKED:
             if key == "#text":
                 text = "" if inner is None else _text(inner)
-            elif key.startswith("@"):
+                continue
+            if key.startswith("@"):
                 _check_name(key[1:])
                 attributes += f" {key[1:]}={quoteattr('' if inner is None else _text(inner))}"
-            elif not (isinstance(inner, list) and not inner):
-                children.append((key, inner))
-        if short and not text and not children:
-            out.append(f"<{name}{attributes}/>")
-            return
-        start = len(out)
-        out.append(f"<{name}{attributes}>")
-        for key, inner in children:
+                continue
+            if isinstance(inner, list) and not inner:
+                continue
+            _check_name(key)
+            _CHECKED.add(key)
+        kind = type(inner)
+        if kind is str:
+            if "&" in inner or "<" in inner or ">" in inner:
+                inner = escape(inner)
+            out.append(f"<{key}>{inner}</{key}>" if inner or not short else f"<{key}/>")
+        elif kind is int:
+            out.append(f"<{key}>{inner}</{key}>")
+        elif kind is dict:
+            _element(out, key, inner, short)
+        elif kind is list:
+            for each in inner:
+                _element(out, key, each, short)
+        else:
             _emit(out, key, inner, short)
-        if text:
-            out.append(escape(text))
-        if short and len(out) == start + 1:  # its children are lists without an element
-            out[start] = f"<{name}{attributes}/>"
-            return
-        out.append(f"</{name}>")
+    if short and not text and len(out) == start + 1:  # nothing, or lists without an element
+        out[start] = f"<{name}{attributes}/>"
         return
-    text = "" if value is None else _text(value)
-    out.append(f"<{name}>{escape(text)}</{name}>" if text or not short else f"<{name}/>")
+    out[start] = f"<{name}{attributes}>"
+    out.append(f"{escape(text)}</{name}>")
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(xmltodict._convert_value_to_string(value))
+
+
+# Names of elements, known to be sound: those of AWS's shapes.
+_CHECKED: set[str] = set()
 
 
 @cache
@@ -129,7 +146,7 @@ def _install_tags() -> None:
     @wrap(tags.TagBackend, "describe_tags")
     def describe_tags(original: Any, self: Any, filters: dict[str, list[str]] | None = None) -> Any:
         wanted = (filters or {}).get("resource-id") or []
-        if not filters or len(filters) != 1 or len(wanted) != 1 or _PATTERN & set(wanted[0]):
+        if not filters or len(filters) != 1 or len(wanted) != 1 or not _PATTERN.isdisjoint(wanted[0]):
             return original(self, filters)
         name = wanted[0]
         kind = EC2_PREFIX_TO_RESOURCE.get(get_prefix(name), "")
@@ -156,3 +173,21 @@ def _install_instances() -> None:
     @wrap(instances.InstanceBackend, "all_instances")
     def all_instances(original: Any, self: Any, filters: Any = None) -> Any:
         return original(self, filters) if filters else every(self)
+
+
+def _install_filters() -> None:
+    """moto translates a filter's values anew for each record."""
+    replace(utils, "simple_aws_filter_to_re")(lru_cache(maxsize=1024)(utils.simple_aws_filter_to_re))
+
+
+def _install_request_ids() -> None:
+    """moto looks through a whole answer for an id of the request to replace, where most have none."""
+
+    original = responses.BaseResponse._enrich_response
+
+    def enrich(headers: dict[str, str], body: Any) -> Any:
+        if isinstance(body, str) and "<RequestId>" in body:
+            return original(headers, body)
+        return original(headers, None)[0], body
+
+    replace(responses.BaseResponse, "_enrich_response")(staticmethod(enrich))

@@ -68,7 +68,9 @@ class Plan:
 def install() -> None:
     original = serialize.ResponseSerializer._serialize_type_structure
     plain = serialize.ResponseSerializer._serialize_structure_member
-    installed = object()  # plans are of the classes as they are now: with the attributes that extensions gave them
+    # Plans and methods are of the classes as they are now: with the attributes that extensions gave them.
+    sorts: dict[tuple[Any, ...], object] = {}
+    method: Any = cache(_method)
 
     @replace(serialize.ResponseSerializer, "_serialize_type_structure")
     def structure(self: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
@@ -82,7 +84,10 @@ def install() -> None:
             return
         kind = type(value)
         plans = vars(shape).setdefault("twin_plans", {})
-        cache_key = (kind, type(self), installed, *picker.response_transformers)
+        sort = vars(self).get("twin_sort")
+        if sort is None:
+            sort = self.twin_sort = sorts.setdefault((type(self), *picker.response_transformers), object())
+        cache_key = (kind, sort)
         plan = plans.get(cache_key)
         if plan is None:
             plan = plans[cache_key] = _plan(self, value, shape)
@@ -116,9 +121,30 @@ def install() -> None:
     @replace(serialize.ResponseSerializer, "_serialize")
     def walk(self: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
         self.path.append(key or shape.name)
-        kind: Any = type(self)
-        _method(kind, shape.type_name)(self, serialized, value, shape, key)
+        method(type(self), shape.type_name)(self, serialized, value, shape, key)
         self.path.pop()
+
+    @replace(serialize.BaseXMLSerializer, "_serialize_type_list")
+    def listed(self: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
+        member = shape.member
+        name = member.name
+        write = method(type(self), member.type_name)
+        item_key = self.get_serialized_name(member, name)
+        found = []
+        self.path.append(name)
+        for item in value:
+            wrapper: dict[str, Any] = {}
+            write(self, wrapper, item, member, name)
+            if wrapper and (item := wrapper[item_key]) != {}:
+                found.append(item)
+        self.path.pop()
+        if found:
+            if shape.is_flattened:
+                self._default_serialize(serialized, found, member, self.get_serialized_name(shape, key))
+            else:
+                self._default_serialize(serialized, {self.get_serialized_name(member, "member"): found}, shape, key)
+        elif not shape.is_flattened:
+            self._default_serialize(serialized, "", shape, key)
 
 
 def _transformed(serializer: Any, member: Member, value: Any) -> Any:
@@ -129,7 +155,6 @@ def _transformed(serializer: Any, member: Member, value: Any) -> Any:
     return value
 
 
-@cache
 def _method(serializer: Any, kind: str) -> Any:
     return getattr(serializer, f"_serialize_type_{kind}", serializer._default_serialize)
 
