@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import UserDict
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.test import Client
 from world import World, living, undoing
 
+from twin.bodies import haproxy
 from twin.region import speed, structures
 from twin.region.speed import unparse
 
@@ -235,6 +237,14 @@ def test_documents_are_the_same_text(tree: Any, full: bool, short: bool) -> None
     document = {"root": {"inside": tree}}
     expected = xmltodict.unparse(document, full_document=full, short_empty_elements=short)
     assert unparse(document, full_document=full, short_empty_elements=short, pretty=False) == expected
+
+
+def test_columns_of_haproxy_are_csvs() -> None:
+    lines = ["pxname,svname,qcur,scur,status,check_status,check_code,check_health,last,", 'a,"b,""c",,3,UP 1/2,* L7OK,200,4,"x",']
+    rows = [{name: row[name] for name in row if name in haproxy._COLUMNS} for row in csv.DictReader([*lines, ""])]
+    assert haproxy._table([*lines, ""]) == rows
+    assert len(rows[0]) == len(haproxy._COLUMNS)
+    assert haproxy._table([]) == haproxy._table(lines[:1]) == []
 
 
 @pytest.mark.parametrize("name", ["a b", "a>", "<a", "a/b"])
