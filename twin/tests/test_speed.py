@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from collections import UserDict
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,11 +15,15 @@ import pytest
 import xmltodict
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moto.core import serialize
+from moto.core.utils import get_service_model
+from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import Client
 from world import World, living, undoing
 
-from twin.region import speed
+from twin.bodies import haproxy
+from twin.region import speed, structures
 from twin.region.speed import unparse
 
 VERSIONS = {
@@ -114,6 +121,99 @@ def test_answers_are_the_same_bytes(world: World) -> None:
         assert later == before, call
 
 
+class Machine:
+    """Has members' values in every way that a record may: as attributes of its own, of its class, and made up, or not."""
+
+    instance_type = "of the class"
+    Placement = None
+
+    def __init__(self, attributes: dict[str, Any]) -> None:
+        vars(self).update(attributes)
+
+    @property
+    def ImageId(self) -> str:
+        if "image_id" in vars(self):
+            raise AttributeError("take the other")
+        return "made up"
+
+
+class Guessing(Machine):
+    def __getattr__(self, name: str) -> str:
+        if name.startswith("key_n"):
+            return "guessed"
+        raise AttributeError(name)
+
+
+_MEMBERS: dict[str, Any] = {
+    "InstanceId": st.sampled_from(["i-1", "", None]),
+    "instance_id": st.just("i-2"),
+    "id": st.just("i-3"),
+    "ImageId": st.just("ami-1"),
+    "image_id": st.just("ami-2"),
+    "instance_type": st.just("own"),
+    "EbsOptimized": st.sampled_from([True, False, "True", "no", 0, None]),
+    "ami_launch_index": st.sampled_from([0, "1", 2.5, True]),
+    "launch_time": st.sampled_from(
+        [
+            datetime(2026, 1, 1, 10, tzinfo=UTC),
+            datetime(2026, 1, 1, 11, tzinfo=timezone(timedelta(hours=1))),
+            datetime(2026, 1, 1, 10, 0, 0, 5),
+            "2026-01-01T10:00:00.000Z",
+            "2026-01-01 10:00",
+            1.5,
+            1,
+        ]
+    ),
+    "Tags": st.sampled_from([[], None, [{"Key": "a<", "value": ""}], [{"key": "b", "Value": "c", "more": 1}, {}]]),
+    "tags": st.just([{"Key": "d", "Value": "e"}]),
+    "State": st.sampled_from([{}, {"Code": 16, "Name": "running"}]),
+    "placement": st.just({"availability_zone": "a"}),
+    "key_name": st.sampled_from(["<&>", ""]),
+    "SecurityGroups": st.lists(st.builds(Machine, st.just({"GroupName": "x"})), max_size=2),
+}
+_machines = st.lists(
+    st.builds(
+        lambda kind, attributes: kind(attributes),
+        st.sampled_from([dict, Machine, Guessing, UserDict]),
+        st.fixed_dictionaries({}, optional={name: values for name, values in _MEMBERS.items() if name != "ImageId"}),
+    ),
+    max_size=4,
+)
+
+
+def _written(operation: str, machines: list[Any]) -> bytes:
+    model = get_service_model("ec2").operation_model(operation)
+    picker = serialize.XFormedAttributePicker(response_transformers=EC2BaseResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER)
+    writer = serialize.EC2Serializer(operation_model=model, value_picker=picker)
+    result = {"Instances": machines} if operation == "RunInstances" else {"Reservations": [{"Instances": machines}]}
+    try:
+        return str(writer.serialize(result)["body"]).encode()
+    except Exception as error:
+        return repr(error).encode()
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(st.lists(_machines, min_size=2, max_size=2), st.sampled_from(["RunInstances", "DescribeInstances"]))
+def test_records_of_every_kind_are_written_the_same(batches: list[list[Any]], operation: str) -> None:
+    expected = [_written(operation, machines) for machines in batches]
+    with undoing():
+        structures.install()
+        found = [_written(operation, machines) for machines in batches]
+        assert [_written(operation, machines) for machines in batches] == found  # from what is remembered
+    for before, after in zip(expected, found, strict=True):
+        assert after == before, _difference(before, after)
+
+
+def test_plans_for_many_layouts_are_not_kept() -> None:
+    machines = [{"InstanceId": f"i-{number}", f"attribute-{number}": 1} for number in range(1000)]
+    with undoing():
+        structures.install()
+        found = _written("RunInstances", machines)
+    assert _written("RunInstances", machines) == found
+    shape = get_service_model("ec2").operation_model("RunInstances").output_shape.members["Instances"].member
+    assert max(len(plan.layouts) for plan in vars(shape)["twin_plans"].values()) == 64
+
+
 _names = st.sampled_from(["a", "Name", "item", "member"])
 _leaves: Any = st.one_of(
     st.none(),
@@ -137,6 +237,14 @@ def test_documents_are_the_same_text(tree: Any, full: bool, short: bool) -> None
     document = {"root": {"inside": tree}}
     expected = xmltodict.unparse(document, full_document=full, short_empty_elements=short)
     assert unparse(document, full_document=full, short_empty_elements=short, pretty=False) == expected
+
+
+def test_columns_of_haproxy_are_csvs() -> None:
+    lines = ["pxname,svname,qcur,scur,status,check_status,check_code,check_health,last,", 'a,"b,""c",,3,UP 1/2,* L7OK,200,4,"x",']
+    rows = [{name: row[name] for name in row if name in haproxy._COLUMNS} for row in csv.DictReader([*lines, ""])]
+    assert haproxy._table([*lines, ""]) == rows
+    assert len(rows[0]) == len(haproxy._COLUMNS)
+    assert haproxy._table([]) == haproxy._table(lines[:1]) == []
 
 
 @pytest.mark.parametrize("name", ["a b", "a>", "<a", "a/b"])

@@ -19,10 +19,9 @@ os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 os.environ.setdefault("MOTO_ENABLE_KEYPAIR_VALIDATION", "false")
 
 from dnslib.server import DNSLogger, DNSServer
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.serving import make_server
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from twin import parts
+from twin import parts, web
 from twin.access import edge
 from twin.bodies import haproxy, netns
 from twin.bodies.mail import MailSink
@@ -43,15 +42,6 @@ READY_PATH = "/_twin/ready"
 # A request waits this long for the region to be ready.
 _READY_SECONDS = 120.0
 
-WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
-
-
-class QuietHandler(MotoRequestHandler):
-    """Logs a request at debug level, without the query string."""
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        log.debug("%s %s %s -> %s", self.address_string(), self.command, self.path.split("?")[0], code)
-
 
 class SilentDNS(DNSLogger):  # type: ignore[misc]  # dnslib has no types
     def __init__(self) -> None:
@@ -69,7 +59,7 @@ class Twin:
         self._stop = threading.Event()
         self._ready = threading.Event()
         self.keeper = Keeper(self.region, settings.state / "records")
-        self._moto: WsgiApp = DomainDispatcherApplication(create_backend_app)
+        self._moto: web.WsgiApp = DomainDispatcherApplication(create_backend_app)
 
     def api(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """The region's API as a WSGI application."""
@@ -165,12 +155,12 @@ class Twin:
         shutil.rmtree(self.settings.state / "volumes", ignore_errors=True)
         self.podman.leave()
 
-    def _serve(self, address: str, port: int, app: WsgiApp) -> None:
+    def _serve(self, address: str, port: int, app: web.WsgiApp) -> None:
         self._servers.append(_serving(_web(address, port, app)))
 
     def _open_vpc(self, vpc_id: str, namespace: str) -> None:
         """Open in a VPC the services that AWS offers there at link-local addresses."""
-        apps: dict[str, WsgiApp] = {
+        apps: dict[str, web.WsgiApp] = {
             METADATA_ADDRESS: Metadata(self.region, vpc_id),
             API_ADDRESS: lambda environ, start_response: self.api({**environ, vpc_endpoints.VPC_KEY: vpc_id}, start_response),
             MAIL_ADDRESS: self.mail,
@@ -224,11 +214,11 @@ def _check(address: str, port: int) -> None:
         ) from None
 
 
-def _web(address: str, port: int, app: WsgiApp) -> Any:
+def _web(address: str, port: int, app: web.WsgiApp) -> Any:
     """A threaded HTTP server that listens already."""
     # Bound here, since werkzeug ends the process when it can't bind.
     with socket.create_server((address, port), backlog=128) as bound:
-        return make_server(address, port, app, threaded=True, request_handler=QuietHandler, fd=bound.fileno())
+        return web.Server(address, port, app, bound.fileno())
 
 
 def _serving(server: Any) -> Any:

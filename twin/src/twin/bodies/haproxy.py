@@ -26,6 +26,8 @@ from twin.bodies.haproxy_process import EXECUTABLE, HAProxyError, Master, Reload
 from twin.bodies.haproxy_render import render
 from twin.settings import Settings
 
+# Of "show stat".
+_COLUMNS = ("pxname", "svname", "status", "check_status", "check_code", "check_health", "scur")
 _STATE_HEADER = (
     "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight"
     " srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state"
@@ -128,7 +130,7 @@ class HAProxy:
         return name
 
     def status(self) -> Status:
-        rows = list(csv.DictReader(self._command("@1 show stat").removeprefix("# ").splitlines()))
+        rows = _table(self._command("@1 show stat").removeprefix("# ").splitlines())
         checked = {backend.checks: backend.name for backend in self.served.backends}
         servers = {
             (checked[row["pxname"]], row["svname"]): ServerStatus(
@@ -231,6 +233,13 @@ class HAProxy:
         for path in (self.folder / "certificates").glob("*.pem"):
             if f"certificates/{path.name}" not in wanted.certificates:
                 path.unlink()
+
+
+def _table(lines: list[str]) -> list[dict[str, str]]:
+    """Of HAProxy's hundred columns, those that are asked for."""
+    heads, *rows = csv.reader(lines) if lines else [[]]
+    columns = [(name, heads.index(name)) for name in _COLUMNS if name in heads]
+    return [{name: row[index] for name, index in columns} for row in rows if row]
 
 
 def _new(name: str, server: Server, backend: Backend) -> str:

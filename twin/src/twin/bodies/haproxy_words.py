@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
 from twin.bodies.haproxy_config import Condition, Redirect
 
 
+@functools.lru_cache(maxsize=8192)  # each second a configuration is written that has most of its words from the last one
 def quote(text: str) -> str:
     """One word of configuration, whatever is in it. Raises ValueError for NUL, which HAProxy can't carry."""
     if "\0" in text:

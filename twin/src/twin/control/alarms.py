@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Callable
 from typing import Any
 
 from twin.control import policies
 from twin.control.alarm_evaluation import Definition, Point, evaluate, evaluation_range, granularity
-from twin.control.loop import Loop
+from twin.control.loop import WallClockLoop
 from twin.region.alarm_messages import event_detail, queries_of, queries_period, state_of
 from twin.region.alarm_rules import children, holds
 from twin.region.cloudwatch_alarms import Notice, outbox, remember, set_state
 from twin.region.metric_queries import aggregates, run
 from twin.region.metric_store import is_percentile, store_of
-from twin.region.region import Region
 from twin.region.timestamps import epoch, moment, stamp, zulu
 
 log = logging.getLogger(__name__)
@@ -38,18 +35,10 @@ _ACTIONS = {
 _DEPTH = 10  # composite alarms above one another
 
 
-class Alarms(Loop):
-    """Evaluates every alarm when a period has ended, composite ones whenever one of theirs has changed.
-
-    `now` is the wall clock, in seconds since 1970; tests move it.
-    """
+class Alarms(WallClockLoop):
+    """Evaluates every alarm when a period has ended, composite ones whenever one of theirs has changed."""
 
     period = 1.0
-
-    def __init__(self, region: Region, now: Callable[[], float] = time.time) -> None:
-        super().__init__()
-        self.region = region
-        self.now = now
 
     def tick(self) -> None:
         now = self.now()

@@ -6,6 +6,9 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from twin.region.region import Region
 
 log = logging.getLogger(__name__)
 
@@ -69,3 +72,12 @@ class Loop(ABC):
     @abstractmethod
     def tick(self) -> None:
         """One comparison. Must not block on a body: slow work belongs in a pool."""
+
+
+class WallClockLoop(Loop):
+    """A loop over the region's records that goes by `now`: the wall clock, in seconds since 1970, which tests move."""
+
+    def __init__(self, region: Region, now: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self.region = region
+        self.now = now

@@ -18,7 +18,7 @@ from typing import Any
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from twin.bodies.usage import Usage, usage
-from twin.control.loop import Loop
+from twin.control.loop import WallClockLoop
 from twin.control.policies import warming
 from twin.region.metric_store import Aggregate, key, store_of
 from twin.region.region import Region
@@ -29,18 +29,13 @@ log = logging.getLogger(__name__)
 _MINUTE = 60
 
 
-class Metrics(Loop):
-    """At the end of each minute publishes what was measured over it, under the minute's start as AWS does.
-
-    `now` is the wall clock, in seconds since 1970; tests move it.
-    """
+class Metrics(WallClockLoop):
+    """At the end of each minute publishes what was measured over it, under the minute's start as AWS does."""
 
     period = 1.0
 
     def __init__(self, region: Region, now: Callable[[], float] = time.time) -> None:
-        super().__init__()
-        self.region = region
-        self.now = now
+        super().__init__(region, now)
         self._published = int(now()) // _MINUTE
         self._before: dict[str, Usage] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")

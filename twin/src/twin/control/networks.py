@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import logging
 from typing import Any
@@ -77,9 +78,9 @@ def vpc_of(region: Region, vpc_id: str) -> Vpc:
     for eni in sorted(ec2.enis.values(), key=_leaving):
         if eni.vpc_id != vpc_id or eni.subnet.id not in subnets or (eni.instance and eni.instance.state == "terminated"):
             continue
-        block = ipaddress.ip_network(eni.subnet.cidr_block)
+        block = eni.subnet.cidr_block
         listed = [eni.private_ip_address, *(one["PrivateIpAddress"] for one in eni.private_ip_addresses)]
-        addresses = {one: None for one in listed if one and one not in interfaces and ipaddress.ip_address(one) in block}
+        addresses = {one: None for one in listed if one and one not in interfaces and _within(one, block)}
         if addresses:
             interface = _interface(vpc, eni, tuple(addresses), subnets[eni.subnet.id], *reach[eni.subnet.id])
             interfaces.update(dict.fromkeys(addresses, interface))
@@ -139,14 +140,15 @@ def _interface(
     )
 
 
+@functools.lru_cache(maxsize=8192)
+def _within(address: str, cidr: str) -> bool:
+    return ipaddress.ip_address(address) in ipaddress.ip_network(cidr, strict=False)
+
+
 def _permitted(rules: list[Rule], address: str, groups: tuple[str, ...] = (), *, aws: bool = True) -> bool:
     """Whether a rule allows HTTPS with `address`, which is in `groups`."""
     return any(
         rule.match.covers("tcp", HTTPS)
-        and (
-            (aws and rule.aws)
-            or any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr, strict=False) for cidr in rule.cidrs)
-            or not set(groups).isdisjoint(rule.groups)
-        )
+        and ((aws and rule.aws) or any(_within(address, cidr) for cidr in rule.cidrs) or not set(groups).isdisjoint(rule.groups))
         for rule in rules
     )

@@ -7,15 +7,12 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
 from typing import Any
 
-from twin.control.loop import Loop
+from twin.control.loop import WallClockLoop
 from twin.control.policies import suspended
 from twin.region import cron, events
 from twin.region.autoscaling import change_capacity
-from twin.region.region import Region
 from twin.region.scheduled_actions import next_run
 from twin.region.timestamps import moment
 
@@ -24,15 +21,10 @@ log = logging.getLogger(__name__)
 _LATE = 120.0  # a run that was missed by more than this, because no twin ran, is not made up for
 
 
-class Schedules(Loop):
-    """`now` is the wall clock, in seconds since 1970; tests move it."""
+class Schedules(WallClockLoop):
+    """Carries out scheduled actions and EventBridge's scheduled rules when they are due."""
 
     period = 1.0
-
-    def __init__(self, region: Region, now: Callable[[], float] = time.time) -> None:
-        super().__init__()
-        self.region = region
-        self.now = now
 
     def tick(self) -> None:
         now = self.now()

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,7 +74,12 @@ def allowed_sources(region: Region, group_ids: list[str], port: int) -> tuple[st
                 allowed.update(f"{address}/32" for address in _members(region, rule.source_group.get("GroupId")))
             elif rule.prefix_list_id:
                 allowed.update(_entries(region, rule.prefix_list_id))
-    return tuple(str(network) for network in ipaddress.collapse_addresses(map(ipaddress.IPv4Network, sorted(allowed))))
+    return _collapsed(tuple(sorted(allowed)))
+
+
+@functools.lru_cache(maxsize=256)  # asked for each second, and seldom another
+def _collapsed(networks: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(network) for network in ipaddress.collapse_addresses(map(ipaddress.IPv4Network, networks)))
 
 
 def _members(region: Region, group_id: str | None) -> list[str]:

@@ -49,6 +49,8 @@ class Keeper:
         self.region = region
         self.folder = folder
         self._file = folder / "snapshot"
+        # Of the modules as they were loaded, whatever becomes of their files: digested once, not with every snapshot.
+        self._header = _header(region)
         self._blobs = snapshot.Blobs(folder / "contents")
         self._journal = journal.Journal(folder)
         self._number = 0
@@ -77,7 +79,7 @@ class Keeper:
         except ValueError:
             log.warning("the records of the twin before this one can't be read: starting anew")
             return False
-        for name, value in _header(self.region).items():
+        for name, value in self._header.items():
             if header.get(name) != value:
                 log.warning("the records are of %s %r, this is %r: starting anew", name, header.get(name), value)
                 return False
@@ -207,7 +209,7 @@ class Keeper:
     def _write(self, data: bytes) -> None:
         new = self._file.with_suffix(".new")
         new.touch(mode=0o600)
-        new.write_bytes(json.dumps(_header(self.region) | {"number": self._number}).encode() + b"\n" + data)
+        new.write_bytes(json.dumps(self._header | {"number": self._number}).encode() + b"\n" + data)
         new.replace(self._file)
         self._journal.discard(self._number)
         self._blobs.keep_used()
