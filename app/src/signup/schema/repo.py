@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from signup.schema.tables import schema_floor
 
 # Any constant will do, as long as nothing else in this database uses it: "signup" in ASCII.
 LOCK = 0x7369676E7570
@@ -21,3 +24,16 @@ def unlock_migrations(connection: Connection) -> None:
     """Give the advisory lock back."""
     connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})
     connection.commit()
+
+
+def read_floor(connection: Connection) -> str | None:
+    """The floor that the newest migration run left; None where a release from before there were floors made the schema."""
+    if connection.execute(text("SELECT to_regclass('schema_floor')")).scalar_one() is None:
+        return None
+    return connection.execute(select(schema_floor.c.floor)).scalar_one_or_none()
+
+
+def write_floor(connection: Connection, floor: str) -> None:
+    """Keep the floor with the schema, in the transaction that changes it."""
+    statement = insert(schema_floor).values(floor=floor)
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_={"floor": statement.excluded.floor}))
