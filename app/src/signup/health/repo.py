@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from signup.schema.repo import read_floor
-from signup.schema.revisions import current_revision
+from signup.schema.repo import read_state
 
 
 def schema_state(engine: Engine) -> tuple[str | None, str | None]:
     """Revision and floor of the database's schema, each None where it has none; raises one of DATABASE_DOWN."""
     with engine.connect() as connection:
-        return current_revision(connection), read_floor(connection)
+        return read_state(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
 from signup.schema.tables import schema_floor
@@ -26,11 +26,16 @@ def unlock_migrations(connection: Connection) -> None:
     connection.commit()
 
 
-def read_floor(connection: Connection) -> str | None:
-    """The floor that the newest migration run left; None where a release from before there were floors made the schema."""
-    if connection.execute(text("SELECT to_regclass('schema_floor')")).scalar_one() is None:
+def read_state(connection: Connection) -> tuple[str | None, str | None]:
+    """The schema's revision and its floor; None for what no run of migrations has left yet."""
+    return _read(connection, "alembic_version", "version_num"), _read(connection, "schema_floor", "floor")
+
+
+def _read(connection: Connection, table: str, column: str) -> str | None:
+    if connection.execute(text("SELECT to_regclass(:table)"), {"table": table}).scalar_one() is None:
         return None
-    return connection.execute(select(schema_floor.c.floor)).scalar_one_or_none()
+    found = connection.execute(text(f"SELECT {column} FROM {table}")).scalar_one_or_none()  # noqa: S608 (names from above)
+    return None if found is None else str(found)
 
 
 def write_floor(connection: Connection, floor: str) -> None:

@@ -1,4 +1,8 @@
-"""Which schema revision the release needs and which one the database has."""
+"""Which schema revision the release needs and which one the database has.
+
+Alembic is imported where it is used: it takes as long as half of all else that a worker imports, and nothing that runs in
+an instance whose database is current needs it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,11 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
 
 class MigrationError(Exception):
@@ -34,6 +38,8 @@ def migrations_folder() -> Path:
 
 def alembic_config() -> Config:
     """Alembic's configuration; there is no alembic.ini."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     return config
@@ -41,13 +47,18 @@ def alembic_config() -> Config:
 
 @cache
 def needed_revision() -> str:
-    """The newest revision this release brings."""
-    return release_schema().head
+    """The newest revision this release brings, by the migrations' file names, which begin with their numbers."""
+    names = [path.name[:4] for path in (migrations_folder() / "versions").glob("[0-9][0-9][0-9][0-9]_*.py")]
+    if not names:
+        raise MigrationError(f"there is no migration in {migrations_folder()}: the installation is incomplete")
+    return max(names)
 
 
 @cache
 def release_schema() -> ReleaseSchema:
     """What this release brings. Raises MigrationError."""
+    from alembic.script import ScriptDirectory
+
     return read_release(ScriptDirectory.from_config(alembic_config()))
 
 
@@ -78,11 +89,6 @@ def read_release(scripts: ScriptDirectory) -> ReleaseSchema:
     if not head:
         raise MigrationError(f"there is no migration in {scripts.dir}: the installation is incomplete")
     return ReleaseSchema(head, floor)
-
-
-def current_revision(connection: Connection) -> str | None:
-    """The database's revision, or None if it has none yet."""
-    return MigrationContext.configure(connection).get_current_revision()
 
 
 def is_current(revision: str | None) -> bool:
