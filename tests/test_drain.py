@@ -60,8 +60,9 @@ class Exit:
 
     def at(self, unit: str, words: str) -> float:
         """Seconds from the request to an entry of the journal."""
-        moments = [moment for moment, owner, message in self.entries if owner == unit and words in message]
-        assert moments, f"{unit} never said {words!r}: {self.entries}"
+        said = [(moment, message) for moment, owner, message in self.entries if owner == unit]
+        moments = [moment for moment, message in said if words in message]
+        assert moments, f"{unit} never said {words!r}: {[message for _, message in said][-20:]}"
         return moments[0] - self.began
 
 

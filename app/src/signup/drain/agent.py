@@ -50,7 +50,7 @@ class Waits(Protocol):
 
 def await_termination(metadata: Metadata, stop: threading.Event, poll: float = POLL_SECONDS) -> bool:
     """Wait until the group terminates this instance; False when `stop` was set before."""
-    seen: str | None = None
+    seen: str | None = "unknown"
     trouble = ""
     while not stop.is_set():
         try:
