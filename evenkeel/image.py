@@ -37,6 +37,7 @@ def bake(target: Target, note: Callable[[str], None]) -> str:
         image_id = str(max(found, key=lambda image: image["CreationDate"])["ImageId"])
         note(f"{image_id} is there")
         return image_id
+    schema = packages.schema()
     if target.local:
         _sweep(ec2)
     manifest = target.state / "manifest.json"
@@ -45,6 +46,8 @@ def bake(target: Target, note: Callable[[str], None]) -> str:
         "commit": _commit(),
         "inputs_digest": digest,
         "manifest_path": str(manifest),
+        "schema_floor": schema["floor"],
+        "schema_head": schema["head"],
         "service_version": packages.version("app"),
         "wheelhouse": str(wheels),
     }

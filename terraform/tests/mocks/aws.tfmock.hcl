@@ -21,13 +21,17 @@ mock_resource "aws_security_group" {
 
 mock_resource "aws_lb" {
   defaults = {
-    arn      = "arn:aws:elasticloadbalancing:us-east-1:111122223333:loadbalancer/app/t-edge/0a"
-    dns_name = "t-edge-1.us-east-1.elb.amazonaws.com"
+    arn        = "arn:aws:elasticloadbalancing:us-east-1:111122223333:loadbalancer/app/t-edge/0a"
+    arn_suffix = "app/t-edge/0a"
+    dns_name   = "t-edge-1.us-east-1.elb.amazonaws.com"
   }
 }
 
 mock_resource "aws_lb_target_group" {
-  defaults = { arn = "arn:aws:elasticloadbalancing:us-east-1:111122223333:targetgroup/t-fleet/0a" }
+  defaults = {
+    arn        = "arn:aws:elasticloadbalancing:us-east-1:111122223333:targetgroup/t-fleet/0a"
+    arn_suffix = "targetgroup/t-fleet/0a"
+  }
 }
 
 mock_resource "aws_lb_listener" {
@@ -52,6 +56,10 @@ mock_resource "aws_iam_instance_profile" {
 
 mock_resource "aws_launch_template" {
   defaults = { id = "lt-0a", latest_version = 1 }
+}
+
+mock_resource "aws_autoscaling_group" {
+  defaults = { arn = "arn:aws:autoscaling:us-east-1:111122223333:autoScalingGroup:0a:autoScalingGroupName/t-fleet" }
 }
 
 mock_resource "aws_sns_topic" {
