@@ -26,6 +26,8 @@ def test_what_is_refused_changes_nothing(region: Region, fleet: Fleet) -> None:
         assert ended.status != 0, words
         assert words in ended.text, ended.text
     assert fleet.everything() == before
+    for image in (foreign, breaking, untold):
+        fleet.ec2.deregister_image(ImageId=image)
 
 
 def test_a_fleet_in_trouble_is_left_alone(region: Region, fleet: Fleet) -> None:

@@ -101,6 +101,7 @@ def test_a_deploy_replaces_the_fleet_zone_by_zone(region: Region, fleet: Fleet) 
     assert again.status == 0
     assert "Nothing to do" in again.text
     assert len(fleet.refreshes()) == count
+    assert "Successful" not in again.text
 
 
 def test_a_rollout_goes_on_without_the_one_who_started_it(region: Region, fleet: Fleet) -> None:
