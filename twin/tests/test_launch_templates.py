@@ -10,7 +10,7 @@ from asg_world import World, living
 from botocore.exceptions import ClientError
 
 API = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference"
-AREA = "launch templates"
+AREA = "scaling"
 
 
 @pytest.fixture
