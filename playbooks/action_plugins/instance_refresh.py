@@ -11,6 +11,8 @@ from ansible.utils.display import Display
 
 display = Display()
 GONE = {"credentials": "the credentials are not valid any more", "connection": "AWS does not answer"}
+# boto3 alone would try a dead network for minutes before anybody hears of it.
+PATIENCE = {"connect_timeout": 5, "read_timeout": 15, "retries": {"total_max_attempts": 2}}
 KINDS = ("old", "new", "warming", "leaving")
 GOOD = {"started": "Successful", "described": "Successful", "rolled_back": "RollbackSuccessful"}
 
@@ -32,7 +34,7 @@ class ActionModule(ActionBase):
 
     def _follow(self, answer: dict[str, Any]) -> dict[str, Any]:
         name, refresh_id = self.asked["name"], answer["refresh"]["instance_refresh_id"]
-        look = {"name": name, "refresh_id": refresh_id}
+        look = {"name": name, "refresh_id": refresh_id, "aws_config": PATIENCE}
         patience = float(self.asked.get("patience_seconds", 600))
         shown, failing_since = "", 0.0
         while True:

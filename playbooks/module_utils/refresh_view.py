@@ -45,7 +45,7 @@ def lost(error: BaseException) -> str:
         return "credentials"
     if isinstance(error, botocore.UnauthorizedSSOTokenError | botocore.SSOTokenLoadError | botocore.CredentialRetrievalError):
         return "credentials"
-    return "connection" if isinstance(error, botocore.HTTPClientError | OSError) else ""
+    return "connection" if isinstance(error, botocore.HTTPClientError | botocore.ConnectionError | OSError) else ""
 
 
 class Fleet:

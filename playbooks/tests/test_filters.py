@@ -11,8 +11,8 @@ import pytest
 from evenkeel.host import ROOT
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "playbooks" / "filter_plugins" / f"{name}.py")
+def load(name: str, folder: str = "filter_plugins") -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "playbooks" / folder / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
