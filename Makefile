@@ -4,7 +4,7 @@ VENV := .venv/bin
 .DEFAULT_GOAL := help
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup up down status env bake plan test conformance lint bench clean lock
+.PHONY: help setup up down status env bake plan deploy rollback releases test conformance lint bench clean lock
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -29,6 +29,15 @@ bake: setup  ## Bake the image, unless one of the same inputs exists (TARGET=pro
 
 plan: setup  ## What Terraform would change (TARGET=production: on AWS)
 	@$(VENV)/python -m evenkeel plan
+
+deploy: setup  ## Roll the image out to the fleet (IMAGE=ami-...: another; ARGS=--check: only say what would be done)
+	@$(VENV)/python -m evenkeel deploy
+
+rollback: setup  ## Take the rollout under way back, or bring back what ran before
+	@$(VENV)/python -m evenkeel rollback
+
+releases: setup  ## What ran when, and what runs now
+	@$(VENV)/python -m evenkeel releases
 
 test: setup lint  ## Every test: units, real parts, and the whole journey on a region of its own
 	@$(VENV)/python -m evenkeel.test

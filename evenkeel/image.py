@@ -21,20 +21,32 @@ DEBIAN_ACCOUNT = "136693071363"
 DEBIAN_NAME = "debian-13-amd64-*"
 
 
-def bake(target: Target, note: Callable[[str], None]) -> str:
-    """Returns the id of the AMI for the present inputs, baked now or before. Raises Failure with Packer's own reason."""
-    wheels, wheels_digest = packages.wheelhouse()
-    ec2 = target.client("ec2")
+def inputs_digest(ec2: Any) -> str:
+    """What an image of the present sources is known by: its base, the wheels, the roles and what runs them."""
+    _, wheels_digest = packages.wheelhouse()
     bases = ec2.describe_images(Owners=[DEBIAN_ACCOUNT], Filters=[{"Name": "name", "Values": [DEBIAN_NAME]}])["Images"]
     if not bases:
         raise Failure(f"there is no image named {DEBIAN_NAME} of Debian's account {DEBIAN_ACCOUNT} in this region")
     base = max(bases, key=lambda image: image["CreationDate"])["ImageId"]
-    inputs = [ROOT / name for name in ("roles", "packer", "playbooks", "ansible.cfg")]
-    digest = hashlib.sha256(f"{base} {wheels_digest} {packages.digest(*inputs)}".encode()).hexdigest()
+    # Of the playbooks, those that an image is made with.
+    inputs = [ROOT / "roles", ROOT / "packer", *sorted((ROOT / "playbooks").glob("image*.yml")), ROOT / "ansible.cfg"]
+    return hashlib.sha256(f"{base} {wheels_digest} {packages.digest(*inputs)}".encode()).hexdigest()
+
+
+def baked(ec2: Any, digest: str) -> str:
+    """The newest AMI of these inputs; "" if there is none."""
     found = ec2.describe_images(Owners=["self"], Filters=[{"Name": "tag:InputsDigest", "Values": [digest]}])["Images"]
     found = [image for image in found if image["State"] == "available"]
-    if found:
-        image_id = str(max(found, key=lambda image: image["CreationDate"])["ImageId"])
+    return str(max(found, key=lambda image: image["CreationDate"])["ImageId"]) if found else ""
+
+
+def bake(target: Target, note: Callable[[str], None]) -> str:
+    """Returns the id of the AMI for the present inputs, baked now or before. Raises Failure with Packer's own reason."""
+    wheels, _ = packages.wheelhouse()
+    ec2 = target.client("ec2")
+    digest = inputs_digest(ec2)
+    image_id = baked(ec2, digest)
+    if image_id:
         note(f"{image_id} is there")
         return image_id
     schema = packages.schema()

@@ -238,6 +238,41 @@ def test_launching_needs_every_resource(iam: Iam) -> None:
 
 @pytest.mark.rule(
     "access",
+    "Who names a launch template for an instance refresh must be allowed to launch from it, and to pass its profile's role.",
+    "https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permissions.html",
+)
+def test_refreshing_needs_the_right_to_launch(iam: Iam) -> None:
+    ec2, scaling = iam.client("ec2"), iam.client("autoscaling")
+    image = ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
+    passed, name = iam.role(trust={"Service": "ec2.amazonaws.com"}), f"refreshed-{uuid.uuid4().hex[:6]}"
+    iam.iam.create_instance_profile(InstanceProfileName=name)
+    iam.iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=passed)
+    data = {"ImageId": image, "InstanceType": "t3.micro", "IamInstanceProfile": {"Name": name}}
+    template = ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)["LaunchTemplate"]["LaunchTemplateId"]
+    wanted = {"LaunchTemplateId": template, "Version": "1"}
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    scaling.create_auto_scaling_group(
+        AutoScalingGroupName=name, MinSize=0, MaxSize=1, DesiredCapacity=0, LaunchTemplate=wanted, VPCZoneIdentifier=subnet
+    )
+    role = iam.role()
+    acting = iam.assume(role)("autoscaling")
+
+    def refresh(**options: Any) -> None:
+        acting.start_instance_refresh(AutoScalingGroupName=name, **options)
+
+    desired = {"DesiredConfiguration": {"LaunchTemplate": wanted}}
+    start, run = allow("autoscaling:StartInstanceRefresh"), allow("ec2:RunInstances")
+    iam.allow(role, start)
+    assert "ec2:RunInstances" in refused(lambda: refresh(**desired), "AccessDenied")
+    iam.allow(role, start, run)
+    assert "iam:PassRole" in refused(lambda: refresh(**desired), "AccessDenied")
+    iam.allow(role, start, run, allow("iam:PassRole", on=f"arn:aws:iam::{ACCOUNT}:role/{passed}"))
+    refresh(**desired)
+    scaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+
+
+@pytest.mark.rule(
+    "access",
     "Groups give their policies to their users, and AWS-managed policies allow what they say.",
     f"{GUIDE}/access_policies_managed-vs-inline.html",
 )
