@@ -54,6 +54,11 @@ class Target:
         found = re.search(r"^http_port\s*=\s*(\d+)", self.tfvars.read_text(), re.M)
         return int(found[1]) if found else 80
 
+    def project(self) -> str:
+        """The project's name in the target's variables, the prefix of its resources' names."""
+        found = re.search(r'^name\s*=\s*"([^"]+)"', self.tfvars.read_text(), re.M)
+        return found[1] if found else "evenkeel"
+
     def environment(self) -> dict[str, str]:
         return {**os.environ, **(self.local.environment() if self.local else {})}
 
