@@ -212,14 +212,22 @@ def _ec2(call: Call, resources: Resources) -> Iterator[Check]:
 def _autoscaling(call: Call, resources: Resources) -> Iterator[Check]:
     yield from _plain(call, resources)
     # Who makes a group launches its instances: https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permissions.html
-    if call.operation in ("CreateAutoScalingGroup", "UpdateAutoScalingGroup") and call.parameters.get("LaunchTemplate"):
+    template = _group_template(call)
+    if template:
         subnets = str(call.parameters.get("VPCZoneIdentifier") or "").split(",")
-        run = Call(
-            "ec2", "ec2", call.region, "ec2", "POST", "RunInstances", {"LaunchTemplate": call.parameters["LaunchTemplate"]}
-        )
+        run = Call("ec2", "ec2", call.region, "ec2", "POST", "RunInstances", {"LaunchTemplate": template})
         if subnets[0]:
             run.parameters["SubnetId"] = subnets[0].strip()
         yield from _ec2(run, resources)
+
+
+def _group_template(call: Call) -> Any:
+    """The launch template that a group is to launch from; None if the call says nothing of one."""
+    if call.operation in ("CreateAutoScalingGroup", "UpdateAutoScalingGroup"):
+        return call.parameters.get("LaunchTemplate")
+    if call.operation == "StartInstanceRefresh":
+        return (call.parameters.get("DesiredConfiguration") or {}).get("LaunchTemplate")
+    return None
 
 
 def _passed(call: Call, resources: Resources) -> Iterator[Check]:
@@ -242,8 +250,9 @@ def _profiles(call: Call, resources: Resources) -> Iterator[Any]:
     parameters: dict[str, Any] = {}
     if call.service == "autoscaling" and call.operation == "CreateLaunchConfiguration":
         parameters = {"IamInstanceProfile": {"Name": call.parameters.get("IamInstanceProfile")}}
-    elif call.service == "autoscaling" and call.operation in ("CreateAutoScalingGroup", "UpdateAutoScalingGroup"):
-        parameters = {"LaunchTemplate": call.parameters.get("LaunchTemplate")}
+    elif call.service == "autoscaling":
+        template = _group_template(call)
+        parameters = {"LaunchTemplate": template} if template else {}
     elif call.service == "ec2" and call.operation in (
         *("RunInstances", "AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation"),
     ):

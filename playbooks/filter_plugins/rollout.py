@@ -1,0 +1,131 @@
+"""What the playbooks reason about releases: pure functions over what AWS describes, in the collection's snake case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+Record = dict[str, Any]
+ACTIVE = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
+
+
+def number(source: Any) -> int:
+    """The launch template version that a group, an instance or a refresh names; 0 for none and for $Latest or $Default."""
+    holder = source.get("desired_configuration") or source
+    named = str((holder.get("launch_template") or {}).get("version", ""))
+    return int(named) if named.isdigit() else 0
+
+
+def image_of(version: int, versions: Iterable[Record]) -> str:
+    """The image of a launch template version; "" when the version is gone."""
+    for entry in versions:
+        if entry["version_number"] == version:
+            return str(entry["launch_template_data"].get("image_id", ""))
+    return ""
+
+
+def _rest(version: Record) -> Record:
+    return {name: value for name, value in version["launch_template_data"].items() if name != "image_id"}
+
+
+def latest(versions: Iterable[Record]) -> Record:
+    """The version that the next one is based on.
+
+    Whoever rolls out copies everything but the image from the highest version there is. So that is either the one that
+    Terraform made last, or a copy of it.
+    """
+    return max(versions, key=lambda entry: int(entry["version_number"]))
+
+
+def version_for(image_id: str, versions: list[Record]) -> int:
+    """The highest version that has this image, and all else as the latest has it; 0 if one is to be made."""
+    wanted = _rest(latest(versions))
+    same = [entry for entry in versions if entry["launch_template_data"].get("image_id") == image_id and _rest(entry) == wanted]
+    return max((int(entry["version_number"]) for entry in same), default=0)
+
+
+def running(group: Record) -> list[int]:
+    """Versions of the group's instances and of the group itself."""
+    return sorted({number(entry) for entry in [group, *group.get("instances", [])]} - {0})
+
+
+def active(refreshes: list[Record]) -> Record:
+    """The refresh under way; {} without one."""
+    return next((entry for entry in refreshes if entry["status"] in ACTIVE), {})
+
+
+def previous(group: Record, refreshes: list[Record], versions: list[Record]) -> int:
+    """The version that the group ran before its present one; 0 if nobody knows.
+
+    The refreshes that succeeded tell, newest first; and before the first of them, the version that was there before it.
+    """
+    there = {int(entry["version_number"]) for entry in versions}
+    now = number(group)
+    ran = [number(entry) for entry in refreshes if entry["status"] == "Successful"]
+    for version in ran:
+        if version != now and version in there:
+            return version
+    return max((version for version in there if version < now), default=0)
+
+
+def healthy(group: Record, target_groups: list[Record]) -> list[str]:
+    """Instances that are in service, and healthy to the group and to each of its target groups."""
+    found = {
+        entry["instance_id"]
+        for entry in group.get("instances", [])
+        if entry["lifecycle_state"] == "InService" and entry["health_status"].lower() == "healthy"
+    }
+    for target_group in target_groups:
+        targets = target_group.get("targets_health_description", [])
+        found &= {entry["target"]["id"] for entry in targets if entry["target_health"]["state"] == "healthy"}
+    return sorted(found)
+
+
+def schema_refusal(image: Record, running_images: list[Record], known_images: list[Record]) -> str:
+    """Why the image's schema does not go with what runs and ran; "" if it does.
+
+    A schema is never taken back: the newest that any known image brings counts, even one whose rollout failed. What an older
+    release must be able to run on is that schema; what new migrations must not break are the releases that run now.
+    """
+    untold = [entry["image_id"] for entry in [image, *running_images] if not _schema(entry)]
+    if untold:
+        return (
+            f"{' and '.join(dict.fromkeys(untold))}: no tags SchemaHead and SchemaFloor, so nobody knows whether the releases can run "
+            "on one schema. Bake with the present Packer template, or set deploy_schema_unchecked=true if you know it."
+        )
+    head, floor = _schema(image)
+    known = [found for entry in [*running_images, *known_images] if (found := _schema(entry))]
+    newest = max((entry[0] for entry in known), default=head)
+    newest_floor = max((entry[1] for entry in known), default=floor)
+    oldest = min((_schema(entry)[0] for entry in running_images), default=head)
+    if head < newest and head < newest_floor:
+        return (
+            f"{image['image_id']} is older than the running schema: it ends at migration {head}, and a release must know {newest_floor} to "
+            f"run on the schema of {newest}. A schema is never taken back: deploy a release with head {newest_floor} or later."
+        )
+    if head >= newest and oldest < floor:
+        return (
+            f"{image['image_id']}: its migrations break the release that runs now: that one ends at migration {oldest}, and from "
+            f"{floor} on can a release run on the schema of {head}. Deploy a release with head >= {floor} first, then this one."
+        )
+    return ""
+
+
+def _schema(image: Record) -> tuple[str, str] | tuple[()]:
+    tags = image.get("tags") or {}
+    head, floor = tags.get("SchemaHead", ""), tags.get("SchemaFloor", "")
+    return (head, floor) if head and floor else ()
+
+
+def named(versions: list[Record], refreshes: list[Record], group: Record) -> list[str]:
+    """Images that the template's versions, and through them refreshes and instances, name."""
+    numbers = {int(entry["version_number"]) for entry in versions} | {number(entry) for entry in refreshes} | set(running(group))
+    return sorted({image for one in numbers if (image := image_of(one, versions))})
+
+
+class FilterModule:
+    """Names under which the playbooks find them."""
+
+    def filters(self) -> dict[str, Any]:
+        found = (number, image_of, latest, version_for, running, active, previous, healthy, schema_refusal, named)
+        return {f"rollout_{function.__name__}": function for function in found}
