@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -22,7 +23,10 @@ DEBIAN_NAME = "debian-13-amd64-*"
 
 
 def bake(target: Target, note: Callable[[str], None]) -> str:
-    """Returns the id of the AMI for the present inputs, baked now or before. Raises Failure with Packer's own reason."""
+    """Returns the id of the AMI for the present inputs, baked now or before. Raises Failure with Packer's own reason.
+
+    With FRESH=1 it is baked in any case: Debian's packages are no input that can be compared, but an image ages by them.
+    """
     wheels, wheels_digest = packages.wheelhouse()
     ec2 = target.client("ec2")
     bases = ec2.describe_images(Owners=[DEBIAN_ACCOUNT], Filters=[{"Name": "name", "Values": [DEBIAN_NAME]}])["Images"]
@@ -33,7 +37,7 @@ def bake(target: Target, note: Callable[[str], None]) -> str:
     digest = hashlib.sha256(f"{base} {wheels_digest} {packages.digest(*inputs)}".encode()).hexdigest()
     found = ec2.describe_images(Owners=["self"], Filters=[{"Name": "tag:InputsDigest", "Values": [digest]}])["Images"]
     found = [image for image in found if image["State"] == "available"]
-    if found:
+    if found and os.environ.get("FRESH") != "1":
         image_id = str(max(found, key=lambda image: image["CreationDate"])["ImageId"])
         note(f"{image_id} is there")
         return image_id
@@ -58,6 +62,15 @@ def bake(target: Target, note: Callable[[str], None]) -> str:
     image_id = str(artifact.split(":")[-1])
     note(image_id)
     return image_id
+
+
+def newest(target: Target) -> str:
+    """The id of the project's newest AMI, for commands that need one and bake none."""
+    filters = [{"Name": "tag:Project", "Values": [target.image_project()]}, {"Name": "state", "Values": ["available"]}]
+    found = target.client("ec2").describe_images(Owners=["self"], Filters=filters)["Images"]
+    if not found:
+        raise Failure(f"there is no image of {target.image_project()} in this region: bake one (`make bake`)")
+    return str(max(found, key=lambda image: image["CreationDate"])["ImageId"])
 
 
 def _sweep(ec2: Any) -> None:

@@ -56,8 +56,15 @@ class Target:
 
     def project(self) -> str:
         """The project's name in the target's variables, the prefix of its resources' names."""
-        found = re.search(r'^name\s*=\s*"([^"]+)"', self.tfvars.read_text(), re.M)
-        return found[1] if found else "evenkeel"
+        return self._named("name") or "evenkeel"
+
+    def image_project(self) -> str:
+        """The Project tag of its images: another project's, where that one bakes them for both."""
+        return self._named("image_project") or self.project()
+
+    def _named(self, name: str) -> str:
+        found = re.search(rf'^\s*{name}\s*=\s*"([^"]+)"', self.tfvars.read_text(), re.M)
+        return found[1] if found else ""
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, **(self.local.environment() if self.local else {})}
@@ -74,4 +81,5 @@ class Target:
             region_name=own["AWS_REGION"],
             aws_access_key_id=own["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=own["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=own.get("AWS_SESSION_TOKEN"),
         )
