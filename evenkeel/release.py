@@ -1,7 +1,7 @@
 """`make gates IMAGE=ami-...`: what an image must be before it is rolled out, and the papers that go with it.
 
-The image has tested itself in the bake. What is looked at here is what only AWS knows of it. The papers are a manifest and an SBOM
-for each part of the service, in the folder build/release.
+The image has tested itself in the bake. What is looked at here is what only AWS knows of it. The papers are a manifest and an
+SBOM for each part of the service, in the folder build/release.
 """
 
 from __future__ import annotations

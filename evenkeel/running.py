@@ -1,4 +1,4 @@
-"""`python -m evenkeel.running`: the launch template version that the fleet's group names, to compare before and after a deploy."""
+"""`python -m evenkeel.running`: the launch template version that the fleet's group names, to compare around a deploy."""
 
 from __future__ import annotations
 

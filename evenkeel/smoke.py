@@ -45,7 +45,7 @@ def service_url(target: Target) -> str:
 
 def ask(url: str, body: dict[str, str] | None = None, headers: dict[str, str] | None = None) -> Answer:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {**(JSON if body is not None else {}), **(headers or {})})  # noqa: S310
+    request = urllib.request.Request(url, data, {**(JSON if body is not None else {}), **(headers or {})})
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
             return Answer(response.status, response.headers.get_content_type(), response.read())
