@@ -4,7 +4,7 @@ VENV := .venv/bin
 .DEFAULT_GOAL := help
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup up down status env bake plan gates smoke test conformance lint bench clean lock
+.PHONY: help setup up down status env bake plan gates deploy smoke rollback releases test conformance lint bench clean lock
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -32,6 +32,15 @@ plan: setup  ## What Terraform would change (TARGET=production: on AWS)
 
 gates: setup  ## What IMAGE=ami-... must be before it is rolled out; writes its manifest and SBOMs
 	@$(VENV)/python -m evenkeel.release
+
+deploy: setup  ## Roll the image out to the fleet (IMAGE=ami-...: another; ARGS=--check: only say what would be done)
+	@$(VENV)/python -m evenkeel deploy
+
+rollback: setup  ## Take the rollout under way back, or bring back what ran before
+	@$(VENV)/python -m evenkeel rollback
+
+releases: setup  ## What ran when, and what runs now
+	@$(VENV)/python -m evenkeel releases
 
 smoke: setup  ## Ask the running service from outside, as its clients do
 	@$(VENV)/python -m evenkeel.smoke

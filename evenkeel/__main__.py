@@ -1,7 +1,8 @@
-"""The Makefile's commands: `python -m evenkeel up|down|status|env|bake|plan`."""
+"""The Makefile's commands: `python -m evenkeel up|down|status|env|bake|plan|deploy|rollback|releases`."""
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -10,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from evenkeel import host, image, packages, status
+from evenkeel import host, image, packages, playbook, status
 from evenkeel.stack import Stack
 from evenkeel.steps import Failure, Steps, stop, wait_for
 from evenkeel.target import Target
@@ -47,7 +48,7 @@ def up(target: Target) -> None:
     print(f"\nUp after {steps.elapsed:.0f} s.\n\n{status.show(target, outputs)}\n")
     running = {row["image"] for row in status.fleet(target, outputs["autoscaling_group_name"])}
     if running - {image_id}:
-        print(f"The fleet runs {', '.join(sorted(running))}; {image_id} is newer. `make down up` starts the fleet from it.\n")
+        print(f"The fleet runs {', '.join(sorted(running))}; {image_id} is newer. `make deploy` rolls it out.\n")
     print(f"Try it:\n{TRY.format(url=outputs['service_url'])}\nthen read the mail at {local.mail_url} and open its link.")
     print('For your own tools: eval "$(make -s env)"      To end: make down')
 
@@ -136,7 +137,34 @@ def plan(target: Target) -> None:
     stack.plan()
 
 
-COMMANDS = {"up": up, "down": down, "status": show_status, "env": env, "bake": bake, "plan": plan}
+def deploy(target: Target) -> None:
+    """Roll out IMAGE, or the image of the present sources, or else the newest that was baked from this commit."""
+    image_id = os.environ.get("IMAGE", "")
+    if not image_id:
+        ec2 = target.client("ec2")
+        image_id = image.baked(ec2, image.inputs_digest(ec2))
+    playbook.run(target, "deploy", {"deploy_image_id": image_id})
+
+
+def rollback(target: Target) -> None:
+    playbook.run(target, "rollback")
+
+
+def releases(target: Target) -> None:
+    playbook.run(target, "releases")
+
+
+COMMANDS = {
+    "up": up,
+    "down": down,
+    "status": show_status,
+    "env": env,
+    "bake": bake,
+    "plan": plan,
+    "deploy": deploy,
+    "rollback": rollback,
+    "releases": releases,
+}
 
 
 def main() -> None:

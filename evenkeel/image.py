@@ -22,23 +22,35 @@ DEBIAN_ACCOUNT = "136693071363"
 DEBIAN_NAME = "debian-13-amd64-*"
 
 
+def inputs_digest(ec2: Any) -> str:
+    """What an image of the present sources is known by: its base, the wheels, the roles and what runs them."""
+    _, wheels_digest = packages.wheelhouse()
+    bases = ec2.describe_images(Owners=[DEBIAN_ACCOUNT], Filters=[{"Name": "name", "Values": [DEBIAN_NAME]}])["Images"]
+    if not bases:
+        raise Failure(f"there is no image named {DEBIAN_NAME} of Debian's account {DEBIAN_ACCOUNT} in this region")
+    base = max(bases, key=lambda image: image["CreationDate"])["ImageId"]
+    # Of the playbooks, those that an image is made with.
+    inputs = [ROOT / "roles", ROOT / "packer", *sorted((ROOT / "playbooks").glob("image*.yml")), ROOT / "ansible.cfg"]
+    return hashlib.sha256(f"{base} {wheels_digest} {packages.digest(*inputs)}".encode()).hexdigest()
+
+
+def baked(ec2: Any, digest: str) -> str:
+    """The newest AMI of these inputs; "" if there is none."""
+    found = ec2.describe_images(Owners=["self"], Filters=[{"Name": "tag:InputsDigest", "Values": [digest]}])["Images"]
+    found = [image for image in found if image["State"] == "available"]
+    return str(max(found, key=lambda image: image["CreationDate"])["ImageId"]) if found else ""
+
+
 def bake(target: Target, note: Callable[[str], None]) -> str:
     """Returns the id of the AMI for the present inputs, baked now or before. Raises Failure with Packer's own reason.
 
     With FRESH=1 it is baked in any case: Debian's packages are no input that can be compared, but an image ages by them.
     """
-    wheels, wheels_digest = packages.wheelhouse()
+    wheels, _ = packages.wheelhouse()
     ec2 = target.client("ec2")
-    bases = ec2.describe_images(Owners=[DEBIAN_ACCOUNT], Filters=[{"Name": "name", "Values": [DEBIAN_NAME]}])["Images"]
-    if not bases:
-        raise Failure(f"there is no image named {DEBIAN_NAME} of Debian's account {DEBIAN_ACCOUNT} in this region")
-    base = max(bases, key=lambda image: image["CreationDate"])["ImageId"]
-    inputs = [ROOT / name for name in ("roles", "packer", "playbooks", "ansible.cfg")]
-    digest = hashlib.sha256(f"{base} {wheels_digest} {packages.digest(*inputs)}".encode()).hexdigest()
-    found = ec2.describe_images(Owners=["self"], Filters=[{"Name": "tag:InputsDigest", "Values": [digest]}])["Images"]
-    found = [image for image in found if image["State"] == "available"]
-    if found and os.environ.get("FRESH") != "1":
-        image_id = str(max(found, key=lambda image: image["CreationDate"])["ImageId"])
+    digest = inputs_digest(ec2)
+    image_id = baked(ec2, digest)
+    if image_id and os.environ.get("FRESH") != "1":
         note(f"{image_id} is there")
         return image_id
     if target.local:

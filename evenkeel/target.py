@@ -55,16 +55,14 @@ class Target:
         return int(found[1]) if found else 80
 
     def project(self) -> str:
-        """The project's name in the target's variables, the prefix of its resources' names."""
-        return self._named("name") or "evenkeel"
+        """The project's name in the target's variables: the prefix of its resources' names."""
+        found = re.search(r'^name\s*=\s*"([^"]+)"', self.tfvars.read_text(), re.M)
+        return found[1] if found else "evenkeel"
 
     def image_project(self) -> str:
         """The Project tag of its images: another project's, where that one bakes them for both."""
-        return self._named("image_project") or self.project()
-
-    def _named(self, name: str) -> str:
-        found = re.search(rf'^\s*{name}\s*=\s*"([^"]+)"', self.tfvars.read_text(), re.M)
-        return found[1] if found else ""
+        found = re.search(r'^[^#\n]*\bimage_project\s*=\s*"([^"]+)"', self.tfvars.read_text(), re.M)
+        return found[1] if found else self.project()
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, **(self.local.environment() if self.local else {})}

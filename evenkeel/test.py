@@ -25,7 +25,7 @@ from twin.bodies import postgres
 from twin.bodies.podman import Podman
 from twin.settings import Settings
 
-SUITES = ("app", "verifier", "terraform", "twin", "journey")
+SUITES = ("app", "verifier", "terraform", "playbooks", "twin", "journey")
 PROVING = ("twin", "journey")
 # A store user of its own, beside any region that runs.
 SCRATCH = Local("test-database", 98)
@@ -69,7 +69,7 @@ def run(suite: str, conformance: bool = False) -> int:
     command = [sys.executable, "-m", "pytest"]
     if conformance and suite in PROVING:
         command += ["--conformance", "docs/conformance.md"]
-    if suite == "twin":  # most of its tests wait for bodies: two at a time, each process with addresses of its own
+    if suite in ("playbooks", "twin"):  # most of its tests wait for bodies: two at a time, each process with addresses of its own
         command += ["--numprocesses=2", "--dist=loadfile"]
     if suite == "journey":  # its other stacks have a region of their own, and mostly wait for Terraform's provider
         return beside([*command, "tests", "--ignore=tests/test_stacks.py"], [*command, "tests/test_stacks.py"], environment)

@@ -58,7 +58,8 @@ class ActionModule(ActionBase):
         what = "the credentials are not valid any more" if answer.get("lost") == "credentials" else "AWS does not answer"
         words = (
             f"{what}, so refresh {refresh_id} can't be followed. It goes on by itself, and rolls back by itself if it fails. "
-            f"Run the same command again, with credentials that work, to follow it to its end. AWS's words: {answer.get('msg', '')}"
+            "Run the same command again, with credentials that work, to follow it to its end. "
+            f"AWS's words: {answer.get('msg', '')}"
         )
         return {"failed": True, "msg": words, "lost": answer.get("lost", ""), "refresh_id": refresh_id}
 
@@ -67,7 +68,11 @@ class ActionModule(ActionBase):
         status, clients = refresh["status"], seen(answer.get("report", {}).get("clients", {}))
         if status == GOOD[self.asked.get("state", "described")]:
             return {**answer, "msg": f"{status} after {refresh.get('elapsed_seconds', 0)} s. {clients}".strip()}
-        return {**answer, "failed": True, "msg": "\n".join([failure(refresh), *details(answer.get("report", {})), clients]).strip()}
+        return {
+            **answer,
+            "failed": True,
+            "msg": "\n".join([failure(refresh), *details(answer.get("report", {})), clients]).strip(),
+        }
 
 
 def clock(seconds: int) -> str:
@@ -99,6 +104,6 @@ def seen(clients: dict[str, int]) -> str:
     if not clients:
         return ""
     return (
-        f"Clients, as far as CloudWatch has it: {clients['requests']} requests, {clients['target_5xx']} answered 5xx by instances, "
-        f"{clients['elb_5xx']} by the load balancer."
+        f"Clients, as far as CloudWatch has it: {clients['requests']} requests, "
+        f"{clients['target_5xx']} answered 5xx by instances, {clients['elb_5xx']} by the load balancer."
     )

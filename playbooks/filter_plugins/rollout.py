@@ -81,6 +81,11 @@ def healthy(group: Record, target_groups: list[Record]) -> list[str]:
     return sorted(found)
 
 
+def checkpoints(zones: list[str]) -> list[int]:
+    """Percentages: one zone's share, then all. Rounded down: of three instances 33 % are one, and 34 % two."""
+    return sorted({100 // max(len(zones), 1), 100})
+
+
 def schema_refusal(image: Record, running_images: list[Record], known_images: list[Record]) -> str:
     """Why the image's schema does not go with what runs and ran; "" if it does.
 
@@ -90,8 +95,8 @@ def schema_refusal(image: Record, running_images: list[Record], known_images: li
     untold = [entry["image_id"] for entry in [image, *running_images] if not _schema(entry)]
     if untold:
         return (
-            f"{' and '.join(dict.fromkeys(untold))}: no tags SchemaHead and SchemaFloor, so nobody knows whether the releases can run "
-            "on one schema. Bake with the present Packer template, or set deploy_schema_unchecked=true if you know it."
+            f"{' and '.join(dict.fromkeys(untold))}: no tags SchemaHead and SchemaFloor, so nobody knows whether the releases "
+            "can run on one schema. Bake with the present Packer template, or set deploy_schema_unchecked=true if you know it."
         )
     head, floor = _schema(image)
     known = [found for entry in [*running_images, *known_images] if (found := _schema(entry))]
@@ -100,8 +105,9 @@ def schema_refusal(image: Record, running_images: list[Record], known_images: li
     oldest = min((_schema(entry)[0] for entry in running_images), default=head)
     if head < newest and head < newest_floor:
         return (
-            f"{image['image_id']} is older than the running schema: it ends at migration {head}, and a release must know {newest_floor} to "
-            f"run on the schema of {newest}. A schema is never taken back: deploy a release with head {newest_floor} or later."
+            f"{image['image_id']} is older than the running schema: it ends at migration {head}, and a release must know "
+            f"{newest_floor} to run on the schema of {newest}. A schema is never taken back: deploy a release with head "
+            f"{newest_floor} or later."
         )
     if head >= newest and oldest < floor:
         return (
@@ -127,5 +133,5 @@ class FilterModule:
     """Names under which the playbooks find them."""
 
     def filters(self) -> dict[str, Any]:
-        found = (number, image_of, latest, version_for, running, active, previous, healthy, schema_refusal, named)
+        found = (number, image_of, latest, version_for, running, active, previous, healthy, checkpoints, schema_refusal, named)
         return {f"rollout_{function.__name__}": function for function in found}

@@ -206,7 +206,9 @@ def main() -> None:
         if module.params["report"] and refresh:
             answer["report"] = fleet.report(refresh)
     except Exception as error:  # whatever boto3 raises: sorted by what may be done about it
-        module.fail_json_aws(error, msg=f"the refresh of {module.params['name']} can't be {module.params['state']}", lost=lost(error))
+        module.fail_json_aws(
+            error, msg=f"the refresh of {module.params['name']} can't be {module.params['state']}", lost=lost(error)
+        )
     module.exit_json(active=refresh.get("Status") in ACTIVE, **answer)
 
 

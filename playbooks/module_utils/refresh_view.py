@@ -26,7 +26,9 @@ CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
-THROTTLES = frozenset({"RequestLimitExceeded", "ThrottledException", "Throttling", "ThrottlingException", "TooManyRequestsException"})
+THROTTLES = frozenset(
+    {"RequestLimitExceeded", "ThrottledException", "Throttling", "ThrottlingException", "TooManyRequestsException"}
+)
 FAILURES_SHOWN = 3
 # What clients saw: metric, and whether it is counted by target group besides the load balancer.
 METRICS = {"requests": "RequestCount", "target_5xx": "HTTPCode_Target_5XX_Count", "elb_5xx": "HTTPCode_ELB_5XX_Count"}

@@ -16,7 +16,7 @@ from twin.bodies import netns
 from twin.bodies.machines import Machine
 from twin.control import instance_refresh
 
-PATIENCE = 3.0
+PATIENCE = 16.0
 
 
 def told(image: Any) -> str:

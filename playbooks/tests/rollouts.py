@@ -28,7 +28,8 @@ GROUP = f"{NAME}-fleet"
 QUICK = {
     "deploy_checkpoint_delay_seconds": 1,
     "deploy_bake_seconds": 1,
-    "deploy_poll_seconds": 0.3,
+    "deploy_poll_seconds": 1,
+    "deploy_keep": 50,
     "deploy_patience_seconds": 5,
 }
 
@@ -122,25 +123,20 @@ class Fleet:
         self.ec2, self.auto = region.client("ec2"), region.client("autoscaling")
         self.elb, self.watch = region.client("elbv2"), region.client("cloudwatch")
         self.count = 0
+        self.failed = ""
 
     # Making
 
     def image(self, head: str = "0001", floor: str = "0001", commit: str = "abc", **tags: str) -> str:
         """An AMI of ours, newer than those before."""
         self.count += 1
-        snapshot = self.ec2.create_snapshot(VolumeId=self.volume)["SnapshotId"]
-        made = self.ec2.register_image(
-            Name=f"{NAME}-{time.time_ns()}",
-            RootDeviceName="/dev/xvda",
-            BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot}}],
-        )["ImageId"]
+        made = self.ec2.register_image(Name=f"{NAME}-{time.time_ns()}", RootDeviceName="/dev/xvda")["ImageId"]
         every = {"Project": NAME, "Commit": commit, "ServiceVersion": f"1.{self.count}", **tags}
         every |= {"SchemaHead": head, "SchemaFloor": floor} if head else {}
         self.ec2.create_tags(Resources=[made], Tags=[{"Key": key, "Value": value} for key, value in every.items()])
         return str(made)
 
     def build(self) -> None:
-        self.volume = self.ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
         vpc = self.ec2.create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]
         subnets = [
             self.ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.8.{number}.0/24", AvailabilityZone=f"us-east-1{zone}")["Subnet"][
@@ -169,7 +165,7 @@ class Fleet:
         self.auto.create_auto_scaling_group(
             AutoScalingGroupName=GROUP, MinSize=1, MaxSize=6, DesiredCapacity=3, VPCZoneIdentifier=",".join(subnets),
             LaunchTemplate={"LaunchTemplateId": self.template, "Version": "1"}, TargetGroupARNs=[self.target_group],
-            HealthCheckType="ELB", HealthCheckGracePeriod=12, DefaultInstanceWarmup=1,
+            HealthCheckType="ELB", HealthCheckGracePeriod=8, DefaultInstanceWarmup=1,
         )  # fmt: skip
         until("a healthy fleet", lambda: len(self.healthy()) == 3)
 
@@ -206,6 +202,10 @@ class Fleet:
     def images(self) -> set[str]:
         return {entry["ImageId"] for entry in self.ec2.describe_images(Owners=["self"])["Images"]}
 
+    def snapshots(self, image: str) -> list[str]:
+        found = self.ec2.describe_images(ImageIds=[image])["Images"][0]["BlockDeviceMappings"]
+        return [entry["Ebs"]["SnapshotId"] for entry in found]
+
     def running(self) -> set[str]:
         """Images of the fleet's instances."""
         ids = [entry["InstanceId"] for entry in self.group()["Instances"]]
@@ -217,7 +217,10 @@ class Fleet:
         return sorted(self.versions().items()), len(self.refreshes()), self.group()["LaunchTemplate"], sorted(self.images())
 
     def wait_until_settled(self) -> None:
-        until("the end of a refresh", lambda: self.status() not in ("Pending", "InProgress", "Baking", "RollbackInProgress", "Cancelling"))
+        until(
+            "the end of a refresh",
+            lambda: self.status() not in ("Pending", "InProgress", "Baking", "RollbackInProgress", "Cancelling"),
+        )
 
 
 def serve(settings: Settings) -> Region:

@@ -78,7 +78,9 @@ def test_what_ran_before() -> None:
     assert rollout.previous(group(1), [], versions) == 0
     assert rollout.previous(group(3), [refresh(3), refresh(2)], versions) == 2
     assert rollout.previous(group(2), [refresh(3, "RollbackSuccessful"), refresh(2)], versions) == 1
-    assert rollout.previous(group(2), [refresh(2), refresh(3), refresh(2)], versions) == 3, "after a rollback, what was rolled back"
+    assert rollout.previous(group(2), [refresh(2), refresh(3), refresh(2)], versions) == 3, (
+        "after a rollback, what was rolled back"
+    )
     assert rollout.previous(group(3), [refresh(3), refresh(2)], [versions[0], versions[2]]) == 1, "one that is still there"
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
+from botocore.exceptions import ClientError
 from rollouts import GROUP, NAME, Fleet, Region, until
 
 
 def test_what_is_refused_changes_nothing(region: Region, fleet: Fleet) -> None:
     foreign = fleet.image(Project="another")
-    breaking, untold = fleet.image(head="0003", floor="0002"), fleet.image(head="")
-    failed = fleet.image(Test="failed")
+    breaking, untold = fleet.image(head="0002", floor="0002"), fleet.image(head="")
+    fleet.failed = fleet.image(Test="failed")
     before = fleet.everything()
     refusals = {
         "is no image id": {"deploy_image_id": "resolve:ssm:/image"},
         "does not exist in this region": {"deploy_image_id": "ami-0123456789abcdef0"},
         "is not ours: it must belong to this account and have the tag Project=evenkeel": {"deploy_image_id": foreign},
-        "is failed, not available": {"deploy_image_id": failed},
+        "is failed, not available": {"deploy_image_id": fleet.failed},
         "There is no Auto Scaling group other-fleet": {"deploy_name": "other"},
         "No image of evenkeel was baked from commit": {},
         "its migrations break the release that runs now": {"deploy_image_id": breaking},
@@ -43,7 +45,7 @@ def test_a_fleet_in_trouble_is_left_alone(region: Region, fleet: Fleet) -> None:
 
     asked = region.run("deploy", "--check", deploy_image_id=image, deploy_degraded=True)
     assert asked.status == 0, asked.text
-    assert "watched by no alarm: there is none named evenkeel-rollout-* that does not ring" in asked.text
+    assert "Alarms: none is named evenkeel-rollout-* and silent" in asked.text
     fleet.auto.resume_processes(AutoScalingGroupName=GROUP)
     fleet.watch.delete_alarms(AlarmNames=[alarm])
     until("a healthy fleet", lambda: len(fleet.healthy()) == 3)
@@ -55,45 +57,38 @@ def test_a_fleet_in_trouble_is_left_alone(region: Region, fleet: Fleet) -> None:
 
 
 def test_releases_and_what_is_removed(region: Region, fleet: Fleet) -> None:
-    for _ in range(2):
-        fleet.image()
-    image = fleet.image(commit="0123456789ab")
-    ended = region.run("deploy", deploy_image_id=image, deploy_keep=50)
-    assert ended.status == 0, ended.text
-    elsewhere, spare = fleet.image(), fleet.image()
+    old, breaking = fleet.image(), fleet.image(head="0003", floor="0001")
+    elsewhere = fleet.image()
     subnet = fleet.group()["VPCZoneIdentifier"].split(",")[0]
     fleet.ec2.run_instances(ImageId=elsewhere, MinCount=1, MaxCount=1, SubnetId=subnet, InstanceType="t3.micro")
-    newest = fleet.image()
-    for number in range(3):  # versions that nobody ever used
+    image, spare = fleet.image(commit="0123456789ab", head="0002"), fleet.image()
+    for number in range(2):  # versions that nobody ever used
         fleet.ec2.create_launch_template_version(
-            LaunchTemplateId=fleet.template, SourceVersion="2", LaunchTemplateData={"ImageId": spare, "KeyName": f"k{number}"}
+            LaunchTemplateId=fleet.template, SourceVersion="1", LaunchTemplateData={"ImageId": spare, "KeyName": f"k{number}"}
         )
-    before = fleet.everything()
+    before, snapshots = fleet.everything(), fleet.snapshots(old)
+    assert snapshots
+
+    asked = region.run("retention", "--check", deploy_keep=1)
+    assert asked.status == 0, asked.text
+    assert "Would remove launch template versions 2 and images ami-" in asked.text
+    assert fleet.everything() == before
+
+    ended = region.run("deploy", deploy_image_id=image, deploy_keep=1)
+    assert ended.status == 0, ended.text
+    assert "Removing launch template versions 2, 3 and images ami-" in ended.text, ended.text
+    # What runs, what a rollback would run; of the images besides: one that an instance elsewhere runs, the newest, and the one
+    # with the newest schema.
+    assert fleet.versions() == {1: fleet.first, 4: image}
+    mine = [{"Name": "tag:Project", "Values": [NAME]}]
+    left = {entry["ImageId"] for entry in fleet.ec2.describe_images(Owners=["self"], Filters=mine)["Images"]}
+    assert left - {fleet.failed} == {fleet.first, image, elsewhere, spare, breaking}
+    with pytest.raises(ClientError, match="NotFound"):
+        fleet.ec2.describe_snapshots(SnapshotIds=snapshots)
 
     listed = region.run("releases")
     assert listed.status == 0, listed.text
     header, *rows = [line.split() for line in listed.text.splitlines() if line]
     assert header[0] == "START"
-    assert image in rows[0]
-    assert "0123456789ab" in rows[0]
-    assert "(runs now)" in " ".join(rows[0])
-    assert "Created" in rows[-1]
-    assert fleet.first in rows[-1]
-
-    asked = region.run("retention", "--check", deploy_keep=1)
-    assert asked.status == 0, asked.text
-    assert "Would remove launch template versions 3, 4 and images ami-" in asked.text
-    assert fleet.everything() == before
-
-    done = region.run("retention", deploy_keep=1)
-    assert done.status == 0, done.text
-    assert sorted(fleet.versions()) == [1, 2, 5]
-    # What runs, what a rollback would run, what the latest version names, what an instance elsewhere runs, and the newest.
-    ours = {entry["ImageId"] for entry in fleet.ec2.describe_images(Owners=["self"], Filters=[
-        {"Name": "tag:Project", "Values": [NAME]}, {"Name": "state", "Values": ["available"]}])["Images"]}  # fmt: skip
-    breaking = {image for image in ours if image not in {fleet.first, fleet.versions()[2], spare, elsewhere, newest}}
-    assert {fleet.first, fleet.versions()[2], spare, elsewhere, newest} <= ours
-    assert len(breaking) == 1, "the one with the newest schema"
-    assert len(fleet.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]) == len(fleet.images())
-    again = region.run("retention", deploy_keep=1)
-    assert "Removing no launch template version and no image" in again.text
+    assert {image, "0123456789ab", "(runs"} <= set(rows[0])
+    assert {"Created", fleet.first} <= set(rows[-1])

@@ -69,8 +69,9 @@ def test_a_deploy_replaces_the_fleet_zone_by_zone(region: Region, fleet: Fleet) 
     asked = region.run("deploy", "--check", deploy_image_id=image)
     assert asked.status == 0, asked.text
     assert f"Would roll {image} (service 1." in asked.text
-    assert "A new launch template version, based on 1; 1 s at 33 %" in asked.text
-    assert "watched by no alarm" in asked.text
+    assert "Launch template version to be made from 1." in asked.text
+    assert "1 s at 33 %" in asked.text
+    assert "Alarms: none is named evenkeel-rollout-* and silent" in asked.text
     assert fleet.everything()[:3] == before[:3]
 
     ended = region.run("deploy", deploy_image_id=image)
@@ -105,7 +106,7 @@ def test_a_deploy_replaces_the_fleet_zone_by_zone(region: Region, fleet: Fleet) 
 def test_a_rollout_goes_on_without_the_one_who_started_it(region: Region, fleet: Fleet) -> None:
     key = key_of(region, "deployer", DEPLOYER)
     image, other = fleet.image(), fleet.image()
-    first = region.start("deploy", deploy_image_id=image, deploy_checkpoint_delay_seconds=25, key=key)
+    first = region.start("deploy", deploy_image_id=image, deploy_checkpoint_delay_seconds=30, key=key)
     lines_until(first, "InProgress")
     region.client("iam").delete_access_key(UserName="deployer", AccessKeyId=key["access_key_id"])
     ended = region.end(first)
@@ -142,7 +143,7 @@ def test_a_bad_image_is_rolled_back_and_the_reason_told(region: Region, fleet: F
 def test_an_alarm_rolls_back(region: Region, fleet: Fleet) -> None:
     before, alarm = fleet.running(), fleet.alarm("OK")
     run = region.start("deploy", deploy_image_id=fleet.image(), deploy_checkpoint_delay_seconds=30)
-    assert f"watched by {alarm}" in lines_until(run, "InProgress")
+    assert f"Alarms: {alarm}." in lines_until(run, "InProgress")
     fleet.alarm("ALARM")
     ended = region.end(run)
     assert ended.status != 0
@@ -170,7 +171,7 @@ def test_rollback_brings_back_what_ran_before(region: Region, fleet: Fleet) -> N
     now, versions = fleet.running(), fleet.versions()
     ended = region.run("rollback")
     assert ended.status == 0, ended.text
-    assert "Launch template version 2" in ended.text
+    assert "Launch template version 2." in ended.text
     assert fleet.running() == {versions[2]} != now
     assert fleet.versions() == versions, "the version is there already"
     until("the group's version", lambda: fleet.group()["LaunchTemplate"]["Version"] == "2")

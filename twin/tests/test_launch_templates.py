@@ -43,7 +43,7 @@ def test_a_version_inherits_from_its_source(world: World) -> None:
         "UserData": "I2Nsb3VkLWNvbmZpZwo=",
     }
     assert world.region.ec2.get_launch_template(world.template).get_version(3).user_data, "it launches"
-    with pytest.raises(ClientError, match="InvalidLaunchTemplateId.VersionNotFound"):
+    with pytest.raises(ClientError, match="VersionNotFound"):
         world.ec2.create_launch_template_version(LaunchTemplateId=world.template, SourceVersion="9", LaunchTemplateData={})
 
 

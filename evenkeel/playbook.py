@@ -1,0 +1,57 @@
+"""Ansible on a target: the playbooks that operators run, with the target's environment and settings.
+
+What a playbook says goes to the terminal, and what each of its tasks did to a log in the target's state folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+
+from evenkeel.host import ROOT, VENV
+from evenkeel.steps import Failure
+from evenkeel.target import Target
+
+FOLDER = ROOT / "playbooks"
+
+
+def run(target: Target, name: str, variables: dict[str, str] | None = None) -> None:
+    """Run playbooks/NAME.yml to its end. Raises Failure when it fails; the reason is on the terminal by then.
+
+    ARGS in the environment holds more arguments for ansible-playbook, such as `--check` or `-e deploy_degraded=true`.
+    """
+    given = {"deploy_name": target.project(), "deploy_image_project": target.image_project(), **(variables or {})}
+    log = target.state / f"{name}.log"
+    log.unlink(missing_ok=True)
+    command = [str(VENV / "bin" / "ansible-playbook"), str(FOLDER / f"{name}.yml"), f"--extra-vars=@{_settings(target)}"]
+    command += [f"--extra-vars={json.dumps(given)}", *shlex.split(os.environ.get("ARGS", ""))]
+    environment = {
+        **target.environment(),
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_LOG_PATH": str(log),
+        "ANSIBLE_STDOUT_CALLBACK": "words",
+        "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}",
+        # Each look at AWS is a process of its own, and reads boto3's source anew without this.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(ROOT / ".state" / "pycache"),
+    }
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
+    try:
+        status = process.wait()
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+    if status:
+        raise Failure(f"{name} failed (what each task did: {log.relative_to(ROOT)})")
+
+
+def _settings(target: Target) -> str:
+    """The target's own settings of rollouts."""
+    file = FOLDER / "env" / f"{target.name}.yml"
+    if not file.exists():
+        raise Failure(f"TARGET={target.name}: there is no {file.relative_to(ROOT)}")
+    return str(file)
