@@ -113,6 +113,35 @@ run "deploy_changes_one_group_and_one_template" {
   }
 }
 
+run "a_stack_removes_no_images_of_another_project" {
+  module {
+    source = "./modules/delivery"
+  }
+
+  assert {
+    condition     = !contains(data.aws_iam_policy_document.deploy.statement[*].sid, "RemoveOldImages")
+    error_message = "What several stacks run must not be removed by one that did not bake it."
+  }
+}
+
+run "a_stack_removes_its_own_images" {
+  module {
+    source = "./modules/delivery"
+  }
+
+  variables {
+    image_project = "t"
+  }
+
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.deploy.statement : one([for condition in statement.condition : one(condition.values)])
+      if statement.sid == "RemoveOldImages"
+    ] == ["t"]
+    error_message = "Old images are known by the project's tag."
+  }
+}
+
 run "only_looking_is_allowed_everywhere" {
   module {
     source = "./modules/delivery"

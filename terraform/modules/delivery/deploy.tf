@@ -6,6 +6,7 @@ data "aws_iam_policy_document" "deploy" {
     actions = [
       "autoscaling:DescribeAutoScalingGroups",
       "autoscaling:DescribeInstanceRefreshes",
+      "autoscaling:DescribeLifecycleHooks",
       "autoscaling:DescribeScalingActivities",
       "cloudwatch:DescribeAlarms",
       "cloudwatch:GetMetricData",
@@ -15,6 +16,8 @@ data "aws_iam_policy_document" "deploy" {
       "ec2:DescribeLaunchTemplates",
       "ec2:DescribeSnapshots",
       "elasticloadbalancing:DescribeLoadBalancers",
+      "elasticloadbalancing:DescribeTags",
+      "elasticloadbalancing:DescribeTargetGroupAttributes",
       "elasticloadbalancing:DescribeTargetGroups",
       "elasticloadbalancing:DescribeTargetHealth",
     ]
@@ -99,15 +102,20 @@ data "aws_iam_policy_document" "deploy" {
     }
   }
 
-  statement {
-    sid       = "RemoveOldImages"
-    actions   = ["ec2:DeleteSnapshot", "ec2:DeregisterImage"]
-    resources = ["${local.ec2}::image/*", "${local.ec2}::snapshot/*"]
+  # The images that another project bakes are that one's to remove.
+  dynamic "statement" {
+    for_each = var.image_project == var.name ? ["RemoveOldImages"] : []
 
-    condition {
-      test     = "StringEquals"
-      variable = "aws:ResourceTag/Project"
-      values   = [var.image_project]
+    content {
+      sid       = statement.value
+      actions   = ["ec2:DeleteSnapshot", "ec2:DeregisterImage"]
+      resources = ["${local.ec2}::image/*", "${local.ec2}::snapshot/*"]
+
+      condition {
+        test     = "StringEquals"
+        variable = "aws:ResourceTag/Project"
+        values   = [var.image_project]
+      }
     }
   }
 }
