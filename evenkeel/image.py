@@ -53,6 +53,7 @@ def bake(target: Target, note: Callable[[str], None]) -> str:
     if image_id and os.environ.get("FRESH") != "1":
         note(f"{image_id} is there")
         return image_id
+    schema = packages.schema()
     if target.local:
         _sweep(ec2)
     manifest = target.state / "manifest.json"
@@ -61,6 +62,8 @@ def bake(target: Target, note: Callable[[str], None]) -> str:
         "commit": _commit(),
         "inputs_digest": digest,
         "manifest_path": str(manifest),
+        "schema_floor": schema["floor"],
+        "schema_head": schema["head"],
         "service_version": packages.version("app"),
         "wheelhouse": str(wheels),
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -64,6 +66,22 @@ def wheelhouse() -> tuple[Path, str]:
     own_hash = hashlib.sha256(own.read_bytes()).hexdigest()
     (new / "requirements.txt").write_text(f"{lock.read_text()}signup=={version('app')} \\\n    --hash=sha256:{own_hash}\n")
     return _put(new, WHEELHOUSE, wanted), wanted
+
+
+def schema() -> dict[str, str]:
+    """The newest migration that the service brings (`head`), and the oldest release's that runs on its schema (`floor`)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "signup.schema.release"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "app" / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Failure((done.stderr.strip().splitlines() or ["signup-schema failed without a word"])[-1])
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 def verifier() -> Path:

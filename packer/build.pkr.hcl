@@ -64,6 +64,8 @@ build {
       commit          = var.commit
       service_version = var.service_version
       inputs_digest   = var.inputs_digest
+      schema_head     = var.schema_head
+      schema_floor    = var.schema_floor
     }
   }
 }

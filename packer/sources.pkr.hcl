@@ -8,6 +8,8 @@ locals {
     Commit         = var.commit
     ServiceVersion = var.service_version
     InputsDigest   = var.inputs_digest
+    SchemaHead     = var.schema_head
+    SchemaFloor    = var.schema_floor
     SourceAMI      = "{{ .SourceAMI }}"
     SourceAMIName  = "{{ .SourceAMIName }}"
   }

@@ -133,6 +133,26 @@ variable "inputs_digest" {
   }
 }
 
+variable "schema_head" {
+  type        = string
+  description = "Newest migration that the service brings, as `signup-schema` says; tagged on the image."
+
+  validation {
+    condition     = var.schema_head != "" && regex_replace(var.schema_head, "^[0-9]{4}$", "") == ""
+    error_message = "The schema_head must be a migration's four digits, such as 0007; `signup-schema` prints it."
+  }
+}
+
+variable "schema_floor" {
+  type        = string
+  description = "Newest migration of the oldest release that still runs on that schema, as `signup-schema` says; tagged on the image."
+
+  validation {
+    condition     = var.schema_floor != "" && regex_replace(var.schema_floor, "^[0-9]{4}$", "") == ""
+    error_message = "The schema_floor must be a migration's four digits, such as 0005; `signup-schema` prints it."
+  }
+}
+
 variable "manifest_path" {
   type        = string
   default     = "build/manifest.json"

@@ -29,8 +29,19 @@ module "edge" {
   subnet_ids          = module.network.public_subnet_ids
   http_port           = var.http_port
   client_cidrs        = var.client_cidrs
+  drain_seconds       = var.drain_seconds
   deletion_protection = var.deletion_protection
   tags                = local.tags
+}
+
+module "observability" {
+  source = "./modules/observability"
+
+  name                     = var.name
+  load_balancer_arn_suffix = module.edge.load_balancer_arn_suffix
+  target_group_arn_suffix  = module.edge.target_group_arn_suffix
+  rollout_alarms           = var.rollout_alarms
+  tags                     = local.tags
 }
 
 module "database" {
@@ -85,6 +96,7 @@ module "fleet" {
   capacity                        = { min = var.fleet.min, max = var.fleet.max, desired = var.fleet.desired }
   grace_period_seconds            = var.fleet.grace_period_seconds
   warmup_seconds                  = var.fleet.warmup_seconds
+  drain_seconds                   = var.drain_seconds
   load_balancer_security_group_id = module.edge.security_group_id
   target_group_arn                = module.edge.target_group_arn
   public_url                      = local.service_url

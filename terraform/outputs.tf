@@ -18,6 +18,21 @@ output "autoscaling_group_name" {
   value       = module.fleet.autoscaling_group_name
 }
 
+output "drain_hook_name" {
+  description = "Lifecycle hook that holds a leaving instance until its service has ended."
+  value       = module.fleet.drain_hook_name
+}
+
+output "longest_exit_seconds" {
+  description = "Longest time from an instance's leaving to its termination; a healthy one takes little more than drain_seconds."
+  value       = module.fleet.longest_exit_seconds
+}
+
+output "rollout_alarm_names" {
+  description = "CloudWatch alarms that end a rollout and take it back; none of them depends on how many instances are up."
+  value       = module.observability.rollout_alarm_names
+}
+
 output "launch_template_id" {
   description = "Launch template that a rollout adds a version to."
   value       = module.fleet.launch_template_id

@@ -85,6 +85,37 @@ variable "fleet" {
   }
 }
 
+variable "drain_seconds" {
+  description = "Seconds that requests under way have to end when an instance leaves the fleet. Everything that waits follows from it: the target group's deregistration delay, the service's own stop, the lifecycle hook's timeout."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.drain_seconds >= 5 && var.drain_seconds <= 60 && floor(var.drain_seconds) == var.drain_seconds
+    error_message = "Set drain_seconds to a whole number of seconds from 5 to 60: longer than the service's longest request, and within what its units allow for stopping."
+  }
+}
+
+variable "rollout_alarms" {
+  description = "What stops a rollout: server errors answered by the service, and by the load balancer in its place, in one minute; seconds that the slowest hundredth of requests takes, two minutes long."
+  type = object({
+    service_errors  = optional(number, 10)
+    balancer_errors = optional(number, 10)
+    slow_seconds    = optional(number, 2)
+  })
+  default = {}
+
+  validation {
+    condition     = var.rollout_alarms.service_errors >= 1 && var.rollout_alarms.balancer_errors >= 1
+    error_message = "Set rollout_alarms.service_errors and rollout_alarms.balancer_errors to 1 or more errors a minute: at 0 the alarm would never be silent."
+  }
+
+  validation {
+    condition     = var.rollout_alarms.slow_seconds > 0 && var.rollout_alarms.slow_seconds <= 60
+    error_message = "Set rollout_alarms.slow_seconds to more than 0 and at most 60 seconds, after which the load balancer gives up by itself."
+  }
+}
+
 variable "database" {
   description = "RDS PostgreSQL: instance class, storage in GiB, a standby in another zone or none, engine version, days of backups."
   type = object({
@@ -225,6 +256,11 @@ variable "environment" {
       !startswith(key, "AWS_LAMBDA_") && !contains(["AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_EXECUTION_ENV", "AWS_REGION", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"], key)
     ])
     error_message = "Remove credentials, region and AWS_LAMBDA_ variables from environment: Lambda sets them itself, and instances have a role."
+  }
+
+  validation {
+    condition     = length(setintersection(keys(var.environment), ["SIGNUP_AUTOSCALING_GROUP", "SIGNUP_DRAIN_HOOK", "SIGNUP_DRAIN_SECONDS"])) == 0
+    error_message = "Remove SIGNUP_AUTOSCALING_GROUP, SIGNUP_DRAIN_HOOK and SIGNUP_DRAIN_SECONDS from environment: they follow from name and drain_seconds."
   }
 }
 

@@ -13,8 +13,12 @@ from sqlalchemy import create_engine, text
 
 from signup.factory import create_app
 from signup.health.latch import Latch
+from signup.health.service import warm_up
+from signup.schema.migrate import migrate
+from signup.schema.repo import write_floor
 from signup.schema.revisions import needed_revision
-from signup.settings import DatabaseSettings, Settings
+from signup.services import services
+from signup.settings import DatabaseSettings, MigrationSettings, Settings
 
 
 def statuses(app: Flask) -> dict[str, int]:
@@ -34,7 +38,7 @@ def test_sticky_readiness(gated: tuple[Any, Flask]) -> None:
     assert statuses(app) == {"/livez": 200, "/readyz": 200, "/healthz": 200}
 
 
-@pytest.mark.parametrize(("revision", "ready"), [(None, 503), ("0000", 503), ("0001", 200), ("9999", 200)])
+@pytest.mark.parametrize(("revision", "ready"), [(None, 503), ("0000", 503), ("0001", 503), ("0002", 200), ("9999", 200)])
 def test_schema_must_not_be_behind(
     make_database: Callable[[], str], settings: Settings, revision: str | None, ready: int
 ) -> None:
@@ -49,6 +53,46 @@ def test_schema_must_not_be_behind(
     assert statuses(app) == {"/livez": 200, "/readyz": ready, "/healthz": ready}
     if ready == 503:
         assert needed_revision() in app.test_client().get("/healthz").get_json(force=True)["detail"]
+    app.extensions["signup"].engine.dispose()
+
+
+@pytest.mark.parametrize(("floor", "ready"), [("0001", 200), ("0002", 200), ("0003", 503)])
+def test_schema_must_not_be_beyond(
+    make_database: Callable[[], str], settings: Settings, floor: str, ready: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = make_database()
+    where = DatabaseSettings(region=None, url=url)
+    migrate(MigrationSettings(where))
+    engine = create_engine(url)
+    with engine.begin() as connection:  # what a later release's contract migration leaves
+        connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
+        write_floor(connection, floor)
+    engine.dispose()
+    assert migrate(MigrationSettings(where)) == "0004"
+    assert ("schema is beyond this release" in caplog.text) == (ready == 503)
+    app = create_app(replace(settings, database=where))
+    assert statuses(app) == {"/livez": 200, "/readyz": ready, "/healthz": ready}
+    if ready == 503:
+        with app.app_context():
+            warm_up(services())
+        assert "not ready yet" in caplog.text
+        detail = app.test_client().get("/healthz").get_json(force=True)["detail"]
+        assert detail == (
+            "The database's schema is at 0004 and its floor at 0003: it no longer has what this release, at 0002, relies on. "
+            "Start a release at 0003 or later."
+        )
+    app.extensions["signup"].engine.dispose()
+
+
+def test_an_instance_that_was_ready_outlives_a_contraction(make_database: Callable[[], str], settings: Settings) -> None:
+    where = DatabaseSettings(region=None, url=make_database())
+    migrate(MigrationSettings(where))
+    app = create_app(replace(settings, database=where))
+    assert app.test_client().get("/healthz").status_code == 200
+    with app.extensions["signup"].engine.begin() as connection:
+        write_floor(connection, "0003")
+    # It may fail requests, but no load balancer may lose a whole fleet over it at once.
+    assert statuses(app) == {"/livez": 200, "/readyz": 503, "/healthz": 200}
     app.extensions["signup"].engine.dispose()
 
 

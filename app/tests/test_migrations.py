@@ -18,8 +18,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, make_url, text
 
 from signup.schema.migrate import DatabaseNotReady, migrate
-from signup.schema.repo import lock_migrations, unlock_migrations
-from signup.schema.revisions import needed_revision
+from signup.schema.repo import lock_migrations, read_state, unlock_migrations
+from signup.schema.revisions import needed_revision, release_schema
 from signup.schema.tables import metadata
 from signup.settings import DatabaseSettings, MigrationSettings
 
@@ -43,6 +43,7 @@ def test_upgrades_an_empty_database_and_then_has_nothing_to_do(
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert set(inspect(connection).get_table_names()) == {*metadata.tables, "alembic_version"}
+        assert read_state(connection) == (release_schema().head, release_schema().floor)
     engine.dispose()
 
 

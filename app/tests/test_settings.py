@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from signup.settings import SettingsError, load_migration_settings, load_settings
+from signup.settings import SettingsError, load_drain_settings, load_migration_settings, load_settings
 
 GOOD = {
     "SIGNUP_DATABASE_HOST": "db.example.com",
@@ -63,9 +63,20 @@ def test_all_problems_are_listed_at_once() -> None:
         ("SIGNUP_PUBLIC_URL", "https://signup.example.com/?a=b"),
         ("SIGNUP_PASSWORD_MIN_LENGTH", "4"),
         ("SIGNUP_WORKERS", "-1"),
+        ("SIGNUP_DRAIN_SECONDS", "4"),
+        ("SIGNUP_DRAIN_SECONDS", "61"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
     (problem,) = problems({**GOOD, name: value})
     assert problem.startswith(name + " ")
     assert "hush" not in problem
+
+
+def test_drain_settings() -> None:
+    assert load_drain_settings({"AWS_REGION": "us-east-1"}).group is None
+    group = {"AWS_REGION": "us-east-1", "SIGNUP_AUTOSCALING_GROUP": "evenkeel-fleet"}
+    with pytest.raises(SettingsError, match="SIGNUP_DRAIN_HOOK is not set"):
+        load_drain_settings(group)
+    settings = load_drain_settings({**group, "SIGNUP_DRAIN_HOOK": "evenkeel-drain", "SIGNUP_DRAIN_SECONDS": "7"})
+    assert (settings.group, settings.hook, settings.drain_seconds) == ("evenkeel-fleet", "evenkeel-drain", 7)

@@ -14,6 +14,16 @@ fleet = {
   desired = 3
 }
 
+# Longer than the longest request; a rollout takes this long for each batch.
+drain_seconds = 30
+
+# Per minute. Above what you see on a quiet day, below what you would take a release back for.
+rollout_alarms = {
+  service_errors  = 10
+  balancer_errors = 10
+  slow_seconds    = 2
+}
+
 database = {
   instance_class        = "db.t4g.small"
   allocated_storage     = 20

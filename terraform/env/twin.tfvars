@@ -13,6 +13,11 @@ fleet = {
   warmup_seconds       = 5
 }
 
+drain_seconds = 5
+
+# One machine serves, hashes and loads: what is slow there is no release.
+rollout_alarms = { slow_seconds = 5 }
+
 database = {
   instance_class        = "db.t4g.micro"
   multi_az              = true

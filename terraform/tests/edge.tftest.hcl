@@ -8,6 +8,7 @@ variables {
   subnet_ids          = ["subnet-0a", "subnet-0b", "subnet-0c"]
   http_port           = 80
   client_cidrs        = ["203.0.113.0/24"]
+  drain_seconds       = 20
   deletion_protection = true
 }
 
@@ -48,9 +49,9 @@ run "evicts_a_failed_target_within_twelve_seconds" {
   assert {
     condition = (
       aws_lb_target_group.this.health_check[0].path == "/healthz" && aws_lb_target_group.this.health_check[0].matcher == "200" &&
-      aws_lb_target_group.this.port == 8080 && tonumber(aws_lb_target_group.this.deregistration_delay) == 30
+      aws_lb_target_group.this.port == 8080 && tonumber(aws_lb_target_group.this.deregistration_delay) == 20
     )
-    error_message = "Targets are checked at /healthz on port 8080, and drain for 30 seconds."
+    error_message = "Targets are checked at /healthz on port 8080, and drain for as long as they are told to."
   }
 }
 

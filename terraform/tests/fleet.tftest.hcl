@@ -12,6 +12,7 @@ variables {
   capacity                        = { min = 3, max = 6, desired = 3 }
   grace_period_seconds            = 120
   warmup_seconds                  = 30
+  drain_seconds                   = 20
   load_balancer_security_group_id = "sg-0edge"
   target_group_arn                = "arn:aws:elasticloadbalancing:us-east-1:111122223333:targetgroup/t-fleet/0a"
   topic_arn                       = "arn:aws:sns:us-east-1:111122223333:t-verification"
@@ -103,11 +104,14 @@ run "user_data_writes_the_settings" {
     condition = yamldecode(base64decode(aws_launch_template.this.user_data)).write_files[0].content == join("\n", [
       "AWS_DEFAULT_REGION=us-east-1",
       "AWS_REGION=us-east-1",
+      "SIGNUP_AUTOSCALING_GROUP=t-fleet",
       "SIGNUP_DATABASE_HOST=db.example.com",
       "SIGNUP_DATABASE_NAME=other",
       "SIGNUP_DATABASE_PORT=5432",
       "SIGNUP_DATABASE_SECRET_ARN=arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-0a",
       "SIGNUP_DATABASE_SSLMODE=require",
+      "SIGNUP_DRAIN_HOOK=t-drain",
+      "SIGNUP_DRAIN_SECONDS=20",
       "SIGNUP_LOG_LEVEL=debug",
       "SIGNUP_PICTURE_BUCKET=t-pictures",
       "SIGNUP_PUBLIC_URL=https://signup.example.com",
@@ -147,6 +151,77 @@ run "group_keeps_full_capacity" {
     condition     = aws_autoscaling_group.this.launch_template[0].version == "1"
     error_message = "The group must name a version by number: AWS can't roll $Latest back."
   }
+}
+
+run "leaving_instances_wait_for_their_service_and_no_longer" {
+  module {
+    source = "./modules/fleet"
+  }
+
+  assert {
+    condition = (
+      aws_autoscaling_lifecycle_hook.drain.name == "t-drain" && aws_autoscaling_lifecycle_hook.drain.default_result == "CONTINUE" &&
+      aws_autoscaling_lifecycle_hook.drain.lifecycle_transition == "autoscaling:EC2_INSTANCE_TERMINATING"
+    )
+    error_message = "A hook must hold terminating instances, and let them go when nobody answers."
+  }
+
+  assert {
+    condition     = aws_autoscaling_lifecycle_hook.drain.heartbeat_timeout == 35 && output.longest_exit_seconds == 55
+    error_message = "The hook must wait for as long as the service may take to end, 15 seconds more, and no longer."
+  }
+
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.drain.statement : "${join(",", sort(statement.actions))} ${join(",", sort(statement.resources))}"
+      ] == [
+      "autoscaling:CompleteLifecycleAction,autoscaling:RecordLifecycleActionHeartbeat arn:aws:autoscaling:us-east-1:111122223333:autoScalingGroup:0a:autoScalingGroupName/t-fleet",
+    ]
+    error_message = "Instances may complete lifecycle actions of their own group alone."
+  }
+}
+
+run "a_short_drain_waits_for_the_least_that_aws_takes" {
+  module {
+    source = "./modules/fleet"
+  }
+
+  variables {
+    drain_seconds = 5
+  }
+
+  assert {
+    condition     = aws_autoscaling_lifecycle_hook.drain.heartbeat_timeout == 30
+    error_message = "AWS refuses a heartbeat timeout below 30 seconds."
+  }
+}
+
+run "refuses_a_drain_longer_than_units_may_take_to_stop" {
+  command = plan
+
+  module {
+    source = "./modules/fleet"
+  }
+
+  variables {
+    drain_seconds = 61
+  }
+
+  expect_failures = [var.drain_seconds]
+}
+
+run "refuses_settings_that_contradict_the_drain" {
+  command = plan
+
+  module {
+    source = "./modules/fleet"
+  }
+
+  variables {
+    environment = { SIGNUP_DRAIN_SECONDS = "90" }
+  }
+
+  expect_failures = [var.environment]
 }
 
 run "refuses_an_image_alias" {

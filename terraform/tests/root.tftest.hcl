@@ -66,6 +66,24 @@ run "a_repository_gets_its_roles" {
   }
 }
 
+run "one_variable_decides_how_long_an_exit_takes" {
+  variables {
+    drain_seconds = 40
+  }
+
+  assert {
+    condition     = output.drain_hook_name == "evenkeel-drain" && output.longest_exit_seconds == 40 + 40 + 15
+    error_message = "Draining takes drain_seconds, the service's end as long again, noticing and calls 15 seconds."
+  }
+}
+
+run "rollouts_find_their_alarms" {
+  assert {
+    condition     = output.rollout_alarm_names == tolist(["evenkeel-rollout-balancer-errors", "evenkeel-rollout-service-errors", "evenkeel-rollout-slow"])
+    error_message = "Rollouts find the alarms that end them by name."
+  }
+}
+
 run "refuses_bad_input" {
   command = plan
 
@@ -86,11 +104,14 @@ run "refuses_bad_input" {
     verifier_package = "tests/missing.zip"
     tags             = { "aws:owner" = "me" }
     repository       = { owner = "octo-org", owner_id = 0, name = "octo-repo", id = 456789 }
+    drain_seconds    = 4.5
+    rollout_alarms   = { service_errors = 0 }
   }
 
   expect_failures = [
     var.name, var.vpc_cidr, var.zones, var.image_id, var.instance_type, var.fleet, var.database, var.http_port, var.client_cidrs,
-    var.public_url, var.mail_from, var.sendgrid_api_key, var.sendgrid_host, var.verifier_package, var.tags, var.repository,
+    var.public_url, var.mail_from, var.sendgrid_api_key, var.sendgrid_host, var.verifier_package, var.tags,
+    var.drain_seconds, var.rollout_alarms, var.repository,
   ]
 }
 
@@ -99,6 +120,16 @@ run "refuses_credentials_in_the_environment" {
 
   variables {
     environment = { AWS_SECRET_ACCESS_KEY = "secret" }
+  }
+
+  expect_failures = [var.environment]
+}
+
+run "refuses_a_second_opinion_on_draining" {
+  command = plan
+
+  variables {
+    environment = { SIGNUP_DRAIN_SECONDS = "90" }
   }
 
   expect_failures = [var.environment]

@@ -1,7 +1,8 @@
 """Users, registrations, the outbox and the audit trail.
 
-Revisions are numbered in order and only ever expand the schema: during a rollout, and after a rollback, the previous
-release runs on the newer schema.
+Revisions are numbered in order, and each declares its `phase`. During a rollout, and after a rollback, the previous release
+runs on the newer schema: so a revision either expands the schema, or contracts it by what `floor`, the newest revision of an
+earlier release, no longer uses.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+phase = "expand"
 
 
 def upgrade() -> None:
@@ -69,4 +72,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: a schema is never taken back under a running release."""
-    raise NotImplementedError("revisions only expand the schema; write a new one instead of going back")
+    raise NotImplementedError("schemas only go forward; write a new revision instead of going back")

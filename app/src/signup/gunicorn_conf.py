@@ -19,8 +19,8 @@ threads = _settings.threads
 # Above the load balancer's idle timeout (60 s), so that it never reuses a connection as it is being closed here.
 keepalive = 75
 timeout = 30
-# Below the unit's TimeoutStopSec, so that requests under way finish.
-graceful_timeout = 25
+# As long as the load balancer drains, and below the unit's TimeoutStopSec, so that requests under way finish.
+graceful_timeout = _settings.drain_seconds
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - heartbeats must not wait for a disk
 control_socket_disable = True
 # Pools and clients are opened in each worker, after the fork.

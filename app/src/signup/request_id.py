@@ -7,6 +7,7 @@ import re
 from flask import Flask, Response, g, request
 
 from signup.ids import uuid7
+from signup.logs import REQUEST_ID
 
 HEADERS = ("X-Request-Id", "X-Amzn-Trace-Id")
 MAX_LENGTH = 128
@@ -24,8 +25,13 @@ def init_app(app: Flask) -> None:
     def assign() -> None:
         given = (sanitize(request.headers.get(name, "")) for name in HEADERS)
         g.request_id = next(filter(None, given), None) or str(uuid7())
+        REQUEST_ID.set(g.request_id)
 
     @app.after_request
     def echo(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.get("request_id") or str(uuid7())
         return response
+
+    @app.teardown_request
+    def forget(_error: BaseException | None) -> None:
+        REQUEST_ID.set(None)  # the thread goes on to other requests

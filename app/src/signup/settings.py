@@ -9,9 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
 EX_CONFIG = 78
 """Exit code for a configuration error (sysexits.h)."""
 
@@ -60,6 +57,19 @@ class Settings:
     password_min_length: int = 15
     hash_slots: int = 1
     hash_queue: int = 24
+    drain_seconds: int = 30
+    log_level: str = "INFO"
+
+
+@dataclass(frozen=True)
+class DrainSettings:
+    """What `signup-drain` needs. `group` is None on a machine that no Auto Scaling group has launched."""
+
+    group: str | None
+    hook: str
+    region: str
+    drain_seconds: int
+    port: int = 8080
     log_level: str = "INFO"
 
 
@@ -128,9 +138,18 @@ def _required_region(read: _Reader) -> str:
     return region or ""
 
 
+def _drain_seconds(read: _Reader) -> int:
+    # The units' TimeoutStopSec covers the highest; 5 is longer than a request waits for a hash and for the database.
+    return read.integer("SIGNUP_DRAIN_SECONDS", 30, 5, 60)
+
+
 def _database(read: _Reader) -> DatabaseSettings:
     url = read.optional("SIGNUP_DATABASE_URL")
     if url is not None:
+        # Here alone: signup-drain reads settings too, and has no use for SQLAlchemy's megabytes.
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
         try:
             usable = make_url(url).get_backend_name() == "postgresql"
         except ArgumentError:
@@ -182,6 +201,23 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         hash_slots=max(1, cores() // workers),
         # 24 hashes at 18 ms: nobody waits longer than half a second for their turn.
         hash_queue=read.integer("SIGNUP_HASH_QUEUE", 24, 0, 100),
+        drain_seconds=_drain_seconds(read),
+        log_level=read.choice("SIGNUP_LOG_LEVEL", "INFO", LOG_LEVELS),
+    )
+    read.done()
+    return settings
+
+
+def load_drain_settings(environ: Mapping[str, str] = os.environ) -> DrainSettings:
+    """Read what `signup-drain` needs. Raises SettingsError, which lists all problems at once."""
+    read = _Reader(environ)
+    group = read.optional("SIGNUP_AUTOSCALING_GROUP")
+    settings = DrainSettings(
+        group=group,
+        hook=read.text("SIGNUP_DRAIN_HOOK", "the name of the group's terminating lifecycle hook") if group else "",
+        region=_required_region(read),
+        drain_seconds=_drain_seconds(read),
+        port=read.integer("SIGNUP_PORT", 8080, 1, 65535),
         log_level=read.choice("SIGNUP_LOG_LEVEL", "INFO", LOG_LEVELS),
     )
     read.done()

@@ -46,6 +46,8 @@ def problems(version: str) -> list[str]:
             if error.errno == errno.EROFS:
                 continue
         found.append(f"the sandbox does not make {folder} read-only")
+    if not Path("/proc/self/net/tcp").exists():
+        found.append("the sandbox hides the machine's connections, which signup-drain counts")
     if Path("/proc/1/cmdline").exists():
         found.append("the sandbox shows the service other users' processes")
     status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)

@@ -36,7 +36,7 @@ resource "aws_lb_target_group" "this" {
   target_type          = "instance"
   protocol             = "HTTP"
   port                 = 8080
-  deregistration_delay = 30
+  deregistration_delay = var.drain_seconds
   tags                 = var.tags
 
   # A failed target is out after two checks: 10 to 12 seconds.

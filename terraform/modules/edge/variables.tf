@@ -48,6 +48,16 @@ variable "client_cidrs" {
   }
 }
 
+variable "drain_seconds" {
+  description = "Seconds that requests under way have to end at a target that is deregistered."
+  type        = number
+
+  validation {
+    condition     = var.drain_seconds >= 5 && var.drain_seconds <= 60 && floor(var.drain_seconds) == var.drain_seconds
+    error_message = "Set drain_seconds to a whole number of seconds from 5 to 60: longer than the service's longest request, and within what its units allow for stopping."
+  }
+}
+
 variable "deletion_protection" {
   description = "Refuse to delete the load balancer."
   type        = bool

@@ -1,5 +1,10 @@
 locals {
   name = "${var.name}-fleet"
+  hook = "${var.name}-drain"
+
+  # Whoever waits for the drain agent, because it was killed or its machine died, waits this long: what the service may
+  # take to end, and 15 seconds for noticing and for the calls. AWS takes no less than 30.
+  heartbeat_seconds = max(30, var.drain_seconds + 15)
 
   environment = merge({
     AWS_DEFAULT_REGION         = var.region # boto3 reads this one,
@@ -13,6 +18,9 @@ locals {
     SIGNUP_TOKEN_TABLE         = var.token_table.name
     SIGNUP_PICTURE_BUCKET      = var.picture_bucket.name
     SIGNUP_PUBLIC_URL          = var.public_url
+    SIGNUP_AUTOSCALING_GROUP   = local.name
+    SIGNUP_DRAIN_HOOK          = local.hook
+    SIGNUP_DRAIN_SECONDS       = var.drain_seconds
   }, var.environment)
 
   user_data = join("\n", ["#cloud-config", yamlencode({

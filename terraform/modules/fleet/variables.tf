@@ -92,6 +92,16 @@ variable "warmup_seconds" {
   }
 }
 
+variable "drain_seconds" {
+  description = "Seconds that requests under way have to end when an instance leaves: what the service is given to stop in, and what the hook's heartbeat timeout follows from."
+  type        = number
+
+  validation {
+    condition     = var.drain_seconds >= 5 && var.drain_seconds <= 60 && floor(var.drain_seconds) == var.drain_seconds
+    error_message = "Set drain_seconds to a whole number of seconds from 5 to 60: longer than the service's longest request, and within what its units allow for stopping."
+  }
+}
+
 variable "root_volume" {
   description = "Root volume: the image's device name and the size in GiB."
   type = object({
@@ -197,6 +207,11 @@ variable "environment" {
   validation {
     condition     = alltrue([for value in values(var.environment) : can(regex("^[^\\s\"'\\\\$#]*$", value))])
     error_message = "Remove blanks, quotes, backslashes, $ and # from the values in environment: systemd and shells read them differently."
+  }
+
+  validation {
+    condition     = length(setintersection(keys(var.environment), ["SIGNUP_AUTOSCALING_GROUP", "SIGNUP_DRAIN_HOOK", "SIGNUP_DRAIN_SECONDS"])) == 0
+    error_message = "Remove SIGNUP_AUTOSCALING_GROUP, SIGNUP_DRAIN_HOOK and SIGNUP_DRAIN_SECONDS from environment: they follow from name and drain_seconds."
   }
 }
 

@@ -21,13 +21,17 @@ mock_resource "aws_security_group" {
 
 mock_resource "aws_lb" {
   defaults = {
-    arn      = "arn:aws:elasticloadbalancing:us-east-1:111122223333:loadbalancer/app/t-edge/0a"
-    dns_name = "t-edge-1.us-east-1.elb.amazonaws.com"
+    arn        = "arn:aws:elasticloadbalancing:us-east-1:111122223333:loadbalancer/app/t-edge/0a"
+    arn_suffix = "app/t-edge/0a"
+    dns_name   = "t-edge-1.us-east-1.elb.amazonaws.com"
   }
 }
 
 mock_resource "aws_lb_target_group" {
-  defaults = { arn = "arn:aws:elasticloadbalancing:us-east-1:111122223333:targetgroup/t-fleet/0a" }
+  defaults = {
+    arn        = "arn:aws:elasticloadbalancing:us-east-1:111122223333:targetgroup/t-fleet/0a"
+    arn_suffix = "targetgroup/t-fleet/0a"
+  }
 }
 
 mock_resource "aws_lb_listener" {
@@ -64,6 +68,10 @@ mock_resource "aws_autoscaling_group" {
 
 mock_resource "aws_iam_openid_connect_provider" {
   defaults = { arn = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }
+}
+
+mock_resource "aws_autoscaling_group" {
+  defaults = { arn = "arn:aws:autoscaling:us-east-1:111122223333:autoScalingGroup:0a:autoScalingGroupName/t-fleet" }
 }
 
 mock_resource "aws_sns_topic" {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from signup.schema.revisions import current_revision
+from signup.schema.repo import read_state
 
 
-def schema_revision(engine: Engine) -> str | None:
-    """The revision of the database's schema; raises one of DATABASE_DOWN if it can't be reached."""
+def schema_state(engine: Engine) -> tuple[str | None, str | None]:
+    """Revision and floor of the database's schema, each None where it has none; raises one of DATABASE_DOWN."""
     with engine.connect() as connection:
-        return current_revision(connection)
+        return read_state(connection)

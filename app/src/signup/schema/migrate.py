@@ -6,15 +6,14 @@ import logging
 import sys
 import time
 
-from alembic import command
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from signup.clients.secrets import CredentialsUnavailable
 from signup.database import DATABASE_DOWN, make_engine
 from signup.logs import configure
-from signup.schema.repo import lock_migrations, unlock_migrations
-from signup.schema.revisions import alembic_config, current_revision, is_current, needed_revision
+from signup.schema.repo import lock_migrations, read_state, unlock_migrations
+from signup.schema.revisions import alembic_config, is_beyond, is_current, needed_revision
 from signup.settings import MigrationSettings, load_migration_settings, load_or_exit
 
 EX_TEMPFAIL = 75
@@ -71,12 +70,19 @@ def _upgrade(connection: Connection, wait_seconds: int) -> str:
             "look at its signup-migrate log"
         ) from error
     try:
-        before = current_revision(connection)
+        before, floor = read_state(connection)
         # Ends the transaction that reading the revision began; Alembic begins its own.
         connection.commit()
         if before is not None and is_current(before):
-            log.info("schema is current", extra={"fields": {"revision": before, "needed": needed_revision()}})
+            fields = {"revision": before, "needed": needed_revision(), "floor": floor}
+            if is_beyond(floor):
+                # Not an error of this command: the service says the same to whoever asks for its health.
+                log.error("schema is beyond this release: it will not turn healthy", extra={"fields": fields})
+            else:
+                log.info("schema is current", extra={"fields": fields})
             return before
+        from alembic import command  # a boot that has nothing to do is done sooner without it
+
         config = alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import insert
+
+from signup.schema.tables import schema_floor
 
 # Any constant will do, as long as nothing else in this database uses it: "signup" in ASCII.
 LOCK = 0x7369676E7570
@@ -21,3 +24,21 @@ def unlock_migrations(connection: Connection) -> None:
     """Give the advisory lock back."""
     connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})
     connection.commit()
+
+
+def read_state(connection: Connection) -> tuple[str | None, str | None]:
+    """The schema's revision and its floor; None for what no run of migrations has left yet."""
+    return _read(connection, "alembic_version", "version_num"), _read(connection, "schema_floor", "floor")
+
+
+def _read(connection: Connection, table: str, column: str) -> str | None:
+    if connection.execute(text("SELECT to_regclass(:table)"), {"table": table}).scalar_one() is None:
+        return None
+    found = connection.execute(text(f"SELECT {column} FROM {table}")).scalar_one_or_none()  # noqa: S608 (names from above)
+    return None if found is None else str(found)
+
+
+def write_floor(connection: Connection, floor: str) -> None:
+    """Keep the floor with the schema, in the transaction that changes it."""
+    statement = insert(schema_floor).values(floor=floor)
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_={"floor": statement.excluded.floor}))

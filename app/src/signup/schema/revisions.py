@@ -1,14 +1,32 @@
-"""Which schema revision the release needs and which one the database has."""
+"""Which schema revision the release needs and which one the database has.
+
+Alembic is imported where it is used: it takes as long as half of all else that a worker imports, and nothing that runs in
+an instance whose database is current needs it.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+
+class MigrationError(Exception):
+    """A migration does not keep the rules; the text says which one, and what to do."""
+
+
+@dataclass(frozen=True)
+class ReleaseSchema:
+    """A release's newest revision, and the oldest release's that still runs on the schema it makes."""
+
+    head: str
+    floor: str
 
 
 def migrations_folder() -> Path:
@@ -20,6 +38,8 @@ def migrations_folder() -> Path:
 
 def alembic_config() -> Config:
     """Alembic's configuration; there is no alembic.ini."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     return config
@@ -27,22 +47,59 @@ def alembic_config() -> Config:
 
 @cache
 def needed_revision() -> str:
-    """The newest revision this release brings."""
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    if head is None:
-        raise RuntimeError(f"there is no migration in {migrations_folder()}: the installation is incomplete")
-    return head
+    """The newest revision this release brings, by the migrations' file names, which begin with their numbers."""
+    names = [path.name[:4] for path in (migrations_folder() / "versions").glob("[0-9][0-9][0-9][0-9]_*.py")]
+    if not names:
+        raise MigrationError(f"there is no migration in {migrations_folder()}: the installation is incomplete")
+    return max(names)
 
 
-def current_revision(connection: Connection) -> str | None:
-    """The database's revision, or None if it has none yet."""
-    return MigrationContext.configure(connection).get_current_revision()
+@cache
+def release_schema() -> ReleaseSchema:
+    """What this release brings. Raises MigrationError."""
+    from alembic.script import ScriptDirectory
+
+    return read_release(ScriptDirectory.from_config(alembic_config()))
+
+
+def read_release(scripts: ScriptDirectory) -> ReleaseSchema:
+    """The newest revision of a folder of migrations, and its floor. Raises MigrationError where one doesn't keep the rules."""
+    head = floor = ""
+    for script in reversed(list(scripts.walk_revisions())):
+        revision, phase = script.revision, getattr(script.module, "phase", None)
+        declared = getattr(script.module, "floor", None)
+        if not re.fullmatch("[0-9]{4}", revision) or not isinstance(script.down_revision, str | None):
+            raise MigrationError(f"migration {revision!r}: number it with four digits, and let it follow one other")
+        if revision <= head:
+            raise MigrationError(f"migration {revision} follows {head}: number it higher")
+        if phase not in ("expand", "contract"):
+            raise MigrationError(f'migration {revision}: declare `phase = "expand"` or `phase = "contract"`, not {phase!r}')
+        if phase == "expand":
+            if declared is not None:
+                raise MigrationError(f"migration {revision}: an expand migration keeps its predecessor's floor; remove `floor`")
+            floor = floor or revision
+        else:
+            if not isinstance(declared, str) or not floor <= declared <= head:
+                raise MigrationError(
+                    f"migration {revision}: declare `floor`, the oldest release's head whose code runs on the schema it leaves, "
+                    f"from {floor or 'nothing'} to {head or 'nothing'}; it is {declared!r}"
+                )
+            floor = declared
+        head = revision
+    if not head:
+        raise MigrationError(f"there is no migration in {scripts.dir}: the installation is incomplete")
+    return ReleaseSchema(head, floor)
 
 
 def is_current(revision: str | None) -> bool:
-    """Whether a database at that revision serves this release.
+    """Whether a database at that revision has all that this release needs.
 
-    A newer one does too: revisions are numbered in order and only expand, so that the previous release still runs
-    (and an instance of it can still start) during a rollout and after a rollback.
+    A newer one has, too: revisions are numbered in order, so that the previous release still runs (and an instance of it
+    can still start) during a rollout and after a rollback. Whether it has too little left says its floor: `is_beyond`.
     """
     return revision is not None and revision >= needed_revision()
+
+
+def is_beyond(floor: str | None) -> bool:
+    """Whether a database with that floor has lost what this release's code relies on."""
+    return floor is not None and floor > needed_revision()

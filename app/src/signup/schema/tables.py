@@ -19,6 +19,7 @@ from sqlalchemy import (
     false,
     func,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -77,4 +78,13 @@ audit = Table(
     Column("occurred_at", DateTime(timezone=True), nullable=False),
     Column("request_id", Text, nullable=False),
     Index("audit_user", "user_id", "occurred_at"),
+)
+
+# The oldest release, by its newest revision, whose code runs on this schema. One row.
+schema_floor = Table(
+    "schema_floor",
+    metadata,
+    Column("id", Boolean, primary_key=True, server_default=true()),
+    Column("floor", Text, nullable=False),
+    CheckConstraint("id", name="schema_floor_one_row"),
 )

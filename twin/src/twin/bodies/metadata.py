@@ -123,6 +123,9 @@ class Metadata:
             # EC2 appends the key pair's name as the comment, and Packer looks for it there when it cleans up.
             line = f"{' '.join(key.split()[:2])} {instance.key_name}"
             tree["public-keys"] = {"0=" + instance.key_name: None, "0": {"openssh-key": line}}
+        target = self.region.target_lifecycle_state(instance)
+        if target is not None:
+            tree["autoscaling"] = {"target-lifecycle-state": target}
         role = self.region.role_of(instance)
         if role is not None:
             tree["iam"] = {

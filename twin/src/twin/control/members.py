@@ -226,6 +226,7 @@ def _detach(current: Round, member: Member) -> None:
     current.region.ec2.delete_tags([member.instance.id], {ASG_NAME_TAG: current.group.name})
     current.members.remove(member)
     del member.instance.autoscaling_group  # type: ignore[attr-defined]
+    member.instance.was_detached = True  # type: ignore[attr-defined]
 
 
 def _terminate(current: Round, member: Member) -> None:

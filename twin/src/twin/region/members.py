@@ -16,6 +16,8 @@ from twin.region.activities import ScalingActivity, record_termination
 # States in which a member counts towards the group's capacity.
 PENDING = frozenset({"Pending", "Pending:Wait", "Pending:Proceed"})
 ACTIVE = PENDING | {"InService"}
+# Where the moves lead that are neither into service nor to the end.
+STEADY_AFTER = {"EnteringStandby": "Standby", "Standby": "Standby", "Detaching": "Detached", "Detached": "Detached"}
 
 
 @dataclass
@@ -71,6 +73,16 @@ class Member(InstanceState):
     def active(self) -> bool:
         """Whether it counts towards the group's capacity."""
         return self.lifecycle_state in ACTIVE and self.termination_cause is None
+
+    @property
+    def target_state(self) -> str:
+        """The steady state that the instance is in, or on its way to.
+
+        https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html
+        """
+        if self.lifecycle_state.startswith("Terminat") or self.termination_cause is not None:
+            return "Terminated"
+        return STEADY_AFTER.get(self.lifecycle_state, "InService")
 
 
 def leave(group: Any, member: Member, cause: str) -> ScalingActivity:

@@ -172,6 +172,14 @@ class Region:
             pair = self.ec2.key_pairs.get(name) if name else None
             return str(pair.public_key) if pair else None
 
+    def target_lifecycle_state(self, instance: Any) -> str | None:
+        """What an instance's metadata says of its Auto Scaling group's plans; None for one that was in no group."""
+        with self.records():
+            group = getattr(instance, "autoscaling_group", None)
+            if group is None:
+                return "Detached" if getattr(instance, "was_detached", False) else None
+            return next((str(member.target_state) for member in group.instance_states if member.instance is instance), None)
+
     def role_of(self, instance: Any) -> InstanceRole | None:
         wanted = instance.iam_instance_profile
         if not wanted:
