@@ -16,6 +16,13 @@ CHECKS: dict[str, list[str]] = {
     "mypy verifier": ["mypy", "--no-error-summary", "verifier/src"],
     "mypy twin": ["mypy", "--no-error-summary", "twin/src"],
     "mypy evenkeel": ["mypy", "--no-error-summary", "evenkeel"],
+    "mypy playbooks": [
+        *("mypy", "--no-error-summary"),
+        *(
+            f"playbooks/{folder}"
+            for folder in ("action_plugins", "callback_plugins", "filter_plugins", "library", "module_utils")
+        ),
+    ],
     "yamllint": ["yamllint", "--strict", "."],
     "ansible-lint": ["ansible-lint", "--offline", "--strict", "-q"],
     "terraform fmt": ["terraform", "fmt", "-check", "-recursive", "terraform"],

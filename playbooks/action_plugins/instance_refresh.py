@@ -10,6 +10,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 display = Display()
+GONE = {"credentials": "the credentials are not valid any more", "connection": "AWS does not answer"}
 KINDS = ("old", "new", "warming", "leaving")
 GOOD = {"started": "Successful", "described": "Successful", "rolled_back": "RollbackSuccessful"}
 
@@ -55,7 +56,7 @@ class ActionModule(ActionBase):
         return self._ended(report if not report.get("failed") else answer)
 
     def _gone(self, answer: dict[str, Any], refresh_id: str) -> dict[str, Any]:
-        what = "the credentials are not valid any more" if answer.get("lost") == "credentials" else "AWS does not answer"
+        what = GONE.get(answer.get("lost", ""), "AWS refuses to say how far it is")
         words = (
             f"{what}, so refresh {refresh_id} can't be followed. It goes on by itself, and rolls back by itself if it fails. "
             "Run the same command again, with credentials that work, to follow it to its end. "
@@ -97,7 +98,7 @@ def failure(refresh: dict[str, Any]) -> str:
 
 
 def details(report: dict[str, Any]) -> list[str]:
-    return [f"alarm {words}" for words in report.get("alarms", [])] + report.get("failures", [])
+    return [*(f"alarm {words}" for words in report.get("alarms", [])), *report.get("failures", [])]
 
 
 def seen(clients: dict[str, int]) -> str:

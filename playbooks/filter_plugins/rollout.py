@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Record = dict[str, Any]
+HISTORY = timedelta(weeks=6)  # for which AWS remembers refreshes
 ACTIVE = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
 
 
@@ -57,15 +59,25 @@ def active(refreshes: list[Record]) -> Record:
 def previous(group: Record, refreshes: list[Record], versions: list[Record]) -> int:
     """The version that the group ran before its present one; 0 if nobody knows.
 
-    The refreshes that succeeded tell, newest first; and before the first of them, the version that was there before it.
+    The refreshes that succeeded tell, newest first. Before the first of them ran what the group was made with: the highest
+    version of that time. AWS forgets refreshes after six weeks; for an older group it is the highest version below the present
+    one that no refresh is known to have failed with.
     """
-    there = {int(entry["version_number"]) for entry in versions}
+    there = {int(entry["version_number"]): _time(entry.get("create_time")) for entry in versions}
     now = number(group)
-    ran = [number(entry) for entry in refreshes if entry["status"] == "Successful"]
-    for version in ran:
-        if version != now and version in there:
-            return version
-    return max((version for version in there if version < now), default=0)
+    for entry in refreshes:
+        if entry["status"] == "Successful" and number(entry) != now and number(entry) in there:
+            return number(entry)
+    made = _time(group.get("created_time"))
+    if datetime.now(UTC) - made < HISTORY:
+        return max((version for version, time in there.items() if time <= made and version != now), default=0)
+    failed = {number(entry) for entry in refreshes}
+    return max((version for version in there if version < now and version not in failed), default=0)
+
+
+def _time(value: Any) -> datetime:
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def healthy(group: Record, target_groups: list[Record]) -> list[str]:
@@ -92,17 +104,18 @@ def schema_refusal(image: Record, running_images: list[Record], known_images: li
     A schema is never taken back: the newest that any known image brings counts, even one whose rollout failed. What an older
     release must be able to run on is that schema; what new migrations must not break are the releases that run now.
     """
-    untold = [entry["image_id"] for entry in [image, *running_images] if not _schema(entry)]
-    if untold:
+    own, runs = _schema(image), [_schema(entry) for entry in running_images]
+    untold = [entry["image_id"] for entry in [image, *running_images] if _schema(entry) is None]
+    if own is None or untold:
         return (
             f"{' and '.join(dict.fromkeys(untold))}: no tags SchemaHead and SchemaFloor, so nobody knows whether the releases "
             "can run on one schema. Bake with the present Packer template, or set deploy_schema_unchecked=true if you know it."
         )
-    head, floor = _schema(image)
-    known = [found for entry in [*running_images, *known_images] if (found := _schema(entry))]
-    newest = max((entry[0] for entry in known), default=head)
-    newest_floor = max((entry[1] for entry in known), default=floor)
-    oldest = min((_schema(entry)[0] for entry in running_images), default=head)
+    head, floor = own
+    known = [found for found in [*runs, *(_schema(entry) for entry in known_images)] if found]
+    newest = max((found[0] for found in known), default=head)
+    newest_floor = max((found[1] for found in known), default=floor)
+    oldest = min((found[0] for found in runs if found), default=head)
     if head < newest and head < newest_floor:
         return (
             f"{image['image_id']} is older than the running schema: it ends at migration {head}, and a release must know "
@@ -117,10 +130,11 @@ def schema_refusal(image: Record, running_images: list[Record], known_images: li
     return ""
 
 
-def _schema(image: Record) -> tuple[str, str] | tuple[()]:
+def _schema(image: Record) -> tuple[str, str] | None:
+    """The newest migration in the image, and the oldest release head that runs on the schema it leaves."""
     tags = image.get("tags") or {}
     head, floor = tags.get("SchemaHead", ""), tags.get("SchemaFloor", "")
-    return (head, floor) if head and floor else ()
+    return (head, floor) if head and floor else None
 
 
 def named(versions: list[Record], refreshes: list[Record], group: Record) -> list[str]:

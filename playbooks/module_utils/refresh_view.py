@@ -13,7 +13,6 @@ from ansible.module_utils.common.dict_transformations import camel_dict_to_snake
 ACTIVE = frozenset({"Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress"})
 CREDENTIALS = frozenset(
     {
-        "AccessDenied",
         "AuthFailure",
         "ExpiredToken",
         "ExpiredTokenException",
@@ -22,7 +21,6 @@ CREDENTIALS = frozenset(
         "MissingAuthenticationToken",
         "RequestExpired",
         "SignatureDoesNotMatch",
-        "UnauthorizedOperation",
         "UnrecognizedClientException",
     }
 )
@@ -78,7 +76,7 @@ class Fleet:
         groups = self.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])["AutoScalingGroups"]
         group = groups[0] if groups else {"Instances": [], "AvailabilityZones": []}
         health = self._health(group.get("TargetGroupARNs", []))
-        zones = {zone: Counter() for zone in sorted(group["AvailabilityZones"])}
+        zones: dict[str, Counter[str]] = {zone: Counter() for zone in sorted(group["AvailabilityZones"])}
         wanted = self.version(refresh)
         for instance in group["Instances"]:
             state = instance["LifecycleState"]
@@ -98,7 +96,9 @@ class Fleet:
     def _health(self, target_groups: list[str]) -> dict[str, bool]:
         """Whether each target is healthy, in all of the target groups."""
         found: dict[str, bool] = {}
-        balancing = self.module.client("elbv2") if target_groups else None
+        if not target_groups:
+            return found
+        balancing = self.module.client("elbv2")
         for arn in target_groups:
             for target in balancing.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]:
                 name = target["Target"]["Id"]

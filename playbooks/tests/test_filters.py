@@ -27,9 +27,16 @@ def image(head: str = "", floor: str = "", name: str = "ami-1", **more: Any) -> 
     return {"image_id": name, "tags": {"SchemaHead": head, "SchemaFloor": floor} if head else {}, "state": "available", **more}
 
 
-def version(number: int, image_id: str, user_data: str = "same", default: bool = False) -> dict[str, Any]:
+def version(
+    number: int, image_id: str, user_data: str = "same", default: bool = False, made: str = "2026-01-01"
+) -> dict[str, Any]:
     data = {"image_id": image_id, "user_data": user_data}
-    return {"version_number": number, "launch_template_data": data, "default_version": default}
+    return {
+        "version_number": number,
+        "launch_template_data": data,
+        "default_version": default,
+        "create_time": f"{made}T00:00:00+00:00",
+    }
 
 
 def refresh(number: int, status: str = "Successful") -> dict[str, Any]:
@@ -38,7 +45,7 @@ def refresh(number: int, status: str = "Successful") -> dict[str, Any]:
 
 def group(number: int, *instances: int) -> dict[str, Any]:
     found = [{"launch_template": {"version": str(one)}} for one in instances or (number,)]
-    return {"launch_template": {"version": str(number)}, "instances": found}
+    return {"launch_template": {"version": str(number)}, "instances": found, "created_time": "2026-01-01T00:00:00+00:00"}
 
 
 @pytest.mark.parametrize(
@@ -75,13 +82,22 @@ def test_a_version_is_reused_when_all_but_the_image_is_as_in_the_latest() -> Non
 
 def test_what_ran_before() -> None:
     versions = [version(number, f"ami-{number}") for number in (1, 2, 3, 4)]
-    assert rollout.previous(group(1), [], versions) == 0
+    assert rollout.previous(group(1), [], versions[:1]) == 0
     assert rollout.previous(group(3), [refresh(3), refresh(2)], versions) == 2
     assert rollout.previous(group(2), [refresh(3, "RollbackSuccessful"), refresh(2)], versions) == 1
     assert rollout.previous(group(2), [refresh(2), refresh(3), refresh(2)], versions) == 3, (
         "after a rollback, what was rolled back"
     )
     assert rollout.previous(group(3), [refresh(3), refresh(2)], [versions[0], versions[2]]) == 1, "one that is still there"
+
+
+def test_what_ran_before_the_first_rollout() -> None:
+    """What the group was made with, and not a version that was made later and never ran."""
+    versions = [version(1, "ami-1"), version(2, "ami-2", made="2099-01-02"), version(3, "ami-3", made="2099-01-03")]
+    young = {**group(3), "created_time": "2099-01-01T00:00:00+00:00"}
+    assert rollout.previous(young, [refresh(3)], versions) == 1
+    assert rollout.previous(group(3), [], versions) == 2, "AWS has forgotten what an old group ran"
+    assert rollout.previous(group(3), [refresh(2, "Failed")], versions) == 1
 
 
 def test_what_runs_already_needs_no_rollout() -> None:
