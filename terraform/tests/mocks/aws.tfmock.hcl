@@ -62,10 +62,6 @@ mock_resource "aws_launch_template" {
   }
 }
 
-mock_resource "aws_autoscaling_group" {
-  defaults = { arn = "arn:aws:autoscaling:us-east-1:111122223333:autoScalingGroup:0a:autoScalingGroupName/t-fleet" }
-}
-
 mock_resource "aws_iam_openid_connect_provider" {
   defaults = { arn = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }
 }
