@@ -43,7 +43,7 @@ def faults(target: Target, image: dict[str, Any], commit: str) -> Iterator[str]:
         yield f"it is {image['State']}, not available"
     if image.get("Public"):
         yield "everybody may launch it"
-    for tag in ("Project", "Commit", "ServiceVersion", "InputsDigest", "SourceAMI"):
+    for tag in ("Project", "Commit", "ServiceVersion", "InputsDigest", "SchemaHead", "SchemaFloor", "SourceAMI"):
         if not tags.get(tag):
             yield f"its tag {tag} is missing"
     # An image of the same inputs may be older than the commit: then they have the same digest, and the commit differs.
@@ -79,6 +79,8 @@ def manifest(target: Target, image: dict[str, Any], commit: str) -> dict[str, An
         "released_from": commit or None,
         "baked_from": tags["Commit"],
         "inputs_digest": tags["InputsDigest"],
+        "schema_head": tags["SchemaHead"],
+        "schema_floor": tags["SchemaFloor"],
         "source_image": tags["SourceAMI"],
         "snapshots": [mapping["Ebs"]["SnapshotId"] for mapping in image["BlockDeviceMappings"] if "Ebs" in mapping],
     }
