@@ -4,7 +4,7 @@ VENV := .venv/bin
 .DEFAULT_GOAL := help
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup up down status env bake plan deploy rollback releases test conformance lint bench clean lock
+.PHONY: help setup up down status env bake plan gates deploy smoke rollback releases test conformance lint bench clean lock
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -30,6 +30,9 @@ bake: setup  ## Bake the image, unless one of the same inputs exists (TARGET=pro
 plan: setup  ## What Terraform would change (TARGET=production: on AWS)
 	@$(VENV)/python -m evenkeel plan
 
+gates: setup  ## What IMAGE=ami-... must be before it is rolled out; writes its manifest and SBOMs
+	@$(VENV)/python -m evenkeel.release
+
 deploy: setup  ## Roll the image out to the fleet (IMAGE=ami-...: another; ARGS=--check: only say what would be done)
 	@$(VENV)/python -m evenkeel deploy
 
@@ -38,6 +41,9 @@ rollback: setup  ## Take the rollout under way back, or bring back what ran befo
 
 releases: setup  ## What ran when, and what runs now
 	@$(VENV)/python -m evenkeel releases
+
+smoke: setup  ## Ask the running service from outside, as its clients do
+	@$(VENV)/python -m evenkeel.smoke
 
 test: setup lint  ## Every test: units, real parts, and the whole journey on a region of its own
 	@$(VENV)/python -m evenkeel.test

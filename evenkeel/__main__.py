@@ -131,8 +131,8 @@ def bake(target: Target) -> None:
 
 
 def plan(target: Target) -> None:
-    """What Terraform would change now."""
-    stack = Stack(target, {"image_id": image.bake(target, lambda _: None)})
+    """What Terraform would change now. On AWS the newest image stands for the one to be baked: a plan makes nothing."""
+    stack = Stack(target, {"image_id": image.bake(target, lambda _: None) if target.local else image.newest(target)})
     stack.init()
     stack.plan()
 

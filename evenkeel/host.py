@@ -145,4 +145,9 @@ def make_venv() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # `packages` alone is for root where the rest is for another user, as on a runner of GitHub's.
+    if sys.argv[1:] == ["packages"]:
+        LOG.parent.mkdir(exist_ok=True)
+        install_packages()
+    else:
+        main()

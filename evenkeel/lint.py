@@ -26,6 +26,8 @@ CHECKS: dict[str, list[str]] = {
     "yamllint": ["yamllint", "--strict", "."],
     "ansible-lint": ["ansible-lint", "--offline", "--strict", "-q"],
     "terraform fmt": ["terraform", "fmt", "-check", "-recursive", "terraform"],
+    "actionlint": ["actionlint"],
+    "zizmor": ["zizmor", "--quiet", "--pedantic", "--offline", ".github"],
     "packer validate": ["packer", "validate", "-syntax-only", "packer"],
 }
 

@@ -63,20 +63,26 @@ class Local:
 
     def environment(self) -> dict[str, str]:
         """What makes any AWS tool work on this region, as it would on AWS, and podman on its containers."""
-        try:
-            key = json.loads((self.state / "operator.json").read_text())
-        except FileNotFoundError:
-            raise Failure("the twin is not running: run `make up`") from None
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
-            "AWS_ACCESS_KEY_ID": key["access_key_id"],
-            "AWS_SECRET_ACCESS_KEY": key["secret_access_key"],
+            **self._credentials(),
             "AWS_EC2_METADATA_DISABLED": "true",
             "CONTAINERS_CONF": str(self.store / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(self.store / "storage.conf"),
         }
+
+    def _credentials(self) -> dict[str, str]:
+        """The operator's, unless the environment is this region's already: then its own are the caller's choice."""
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        try:
+            key = json.loads((self.state / "operator.json").read_text())
+        except FileNotFoundError:
+            raise Failure("the twin is not running: run `make up`") from None
+        if os.environ.get("AWS_ENDPOINT_URL") == self.endpoint_url and os.environ.get("AWS_SESSION_TOKEN"):
+            return {name: os.environ[name] for name in names}
+        return {"AWS_ACCESS_KEY_ID": key["access_key_id"], "AWS_SECRET_ACCESS_KEY": key["secret_access_key"]}
 
     def pid(self) -> int | None:
         """The region's process, if it is alive and really ours."""

@@ -34,6 +34,11 @@ class Stack:
         identity = self.target.client("sts").get_caller_identity()
         return f"evenkeel-terraform-{identity['Account']}-{self.target.client('s3').meta.region_name}"
 
+    @property
+    def key(self) -> str:
+        """The state's key in the bucket: stacks of one account and region have different names."""
+        return f"{self.target.project()}.tfstate"
+
     def init(self) -> None:
         """Make the state bucket if it is missing and initialize the working folder."""
         bucket = self.bucket
@@ -49,7 +54,7 @@ class Stack:
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
             closed = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
             s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=closed)
-        backend = {"bucket": bucket, "key": "evenkeel.tfstate", "region": s3.meta.region_name, "use_lockfile": "true"}
+        backend = {"bucket": bucket, "key": self.key, "region": s3.meta.region_name, "use_lockfile": "true"}
         flags = [f"-backend-config={name}={value}" for name, value in backend.items()]
         self._run("init", "-input=false", "-reconfigure", *flags)
 
@@ -160,7 +165,7 @@ class Stack:
         if self.target.local is None:
             return False
         s3 = self.target.client("s3")
-        key = "evenkeel.tfstate.tflock"
+        key = f"{self.key}.tflock"
         try:
             s3.head_object(Bucket=self.bucket, Key=key)
         except ClientError:

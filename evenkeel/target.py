@@ -55,9 +55,14 @@ class Target:
         return int(found[1]) if found else 80
 
     def project(self) -> str:
-        """The project's name in the target's variables: the prefix of its resources' names, and its images' tag."""
+        """The project's name in the target's variables: the prefix of its resources' names."""
         found = re.search(r'^name\s*=\s*"([^"]+)"', self.tfvars.read_text(), re.M)
         return found[1] if found else "evenkeel"
+
+    def image_project(self) -> str:
+        """The Project tag of its images: another project's, where that one bakes them for both."""
+        found = re.search(r'^[^#\n]*\bimage_project\s*=\s*"([^"]+)"', self.tfvars.read_text(), re.M)
+        return found[1] if found else self.project()
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, **(self.local.environment() if self.local else {})}
@@ -74,4 +79,5 @@ class Target:
             region_name=own["AWS_REGION"],
             aws_access_key_id=own["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=own["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=own.get("AWS_SESSION_TOKEN"),
         )

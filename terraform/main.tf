@@ -114,3 +114,25 @@ module "fleet" {
   token_table    = { name = module.verification.token_table_name, arn = module.verification.token_table_arn }
   picture_bucket = { name = module.storage.bucket, arn = module.storage.bucket_arn }
 }
+
+# Optional: what a repository's workflows may do here.
+module "delivery" {
+  source   = "./modules/delivery"
+  for_each = var.repository == null ? {} : { github = var.repository }
+
+  name                  = var.name
+  region                = local.region
+  account_id            = data.aws_caller_identity.current.account_id
+  repository            = each.value
+  image_project         = coalesce(each.value.image_project, var.name)
+  autoscaling_group_arn = module.fleet.autoscaling_group_arn
+  launch_template_arn   = module.fleet.launch_template_arn
+  instance_role_arn     = module.fleet.role_arn
+  tags                  = local.tags
+
+  # As evenkeel/stack.py names them.
+  state = {
+    bucket = "evenkeel-terraform-${data.aws_caller_identity.current.account_id}-${local.region}"
+    key    = "${var.name}.tfstate"
+  }
+}

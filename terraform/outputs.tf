@@ -72,3 +72,13 @@ output "picture_bucket" {
   description = "Bucket of the profile pictures."
   value       = module.storage.bucket
 }
+
+output "delivery_role_arns" {
+  description = "Roles of the repository's workflows, by what they do; {} without a repository."
+  value       = merge({}, values(module.delivery)[*].role_arns...)
+}
+
+output "oidc_provider_arn" {
+  description = "GitHub's OIDC provider, for repository.provider_arn of other stacks in the account; null without a repository."
+  value       = one(values(module.delivery)[*].provider_arn)
+}

@@ -269,3 +269,33 @@ variable "deletion_protection" {
   type        = bool
   default     = true
 }
+
+variable "repository" {
+  description = "GitHub repository whose workflows bake, deploy and plan: names and ids, the branch that bakes, the environments that deploy here, the Project tag of its images (null: name), the account's OIDC provider where another stack made it. Null makes no roles for workflows."
+  type = object({
+    owner         = string
+    owner_id      = number
+    name          = string
+    id            = number
+    branch        = optional(string, "main")
+    environments  = optional(set(string), ["production"])
+    image_project = optional(string)
+    provider_arn  = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.repository == null ? true : can(regex("^[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+$", "${var.repository.owner}/${var.repository.name}"))
+    error_message = "Set repository.owner and repository.name as in https://github.com/OWNER/NAME."
+  }
+
+  validation {
+    condition     = var.repository == null ? true : alltrue([for id in [var.repository.owner_id, var.repository.id] : id >= 1 && floor(id) == id])
+    error_message = "Set repository.owner_id and repository.id to GitHub's numbers: gh api repos/OWNER/NAME --jq '.owner.id, .id'."
+  }
+
+  validation {
+    condition     = var.repository == null ? true : length(var.repository.environments) > 0 && alltrue([for name in var.repository.environments : can(regex("^[A-Za-z0-9_-]+$", name))])
+    error_message = "Set repository.environments to the exact names of the GitHub environments that deploy to this stack, without a wildcard."
+  }
+}

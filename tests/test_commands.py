@@ -25,7 +25,7 @@ def test_a_wrong_target_is_named() -> None:
     done = evenkeel("plan", check=False, TARGET="nowhere")
     assert done.returncode == 1
     assert done.stderr.strip().splitlines() == [
-        "evenkeel: TARGET=nowhere: there is no terraform/env/nowhere.tfvars; known are production, twin"
+        "evenkeel: TARGET=nowhere: there is no terraform/env/nowhere.tfvars; known are production, staging, twin"
     ]
 
 

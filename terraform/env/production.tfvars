@@ -31,3 +31,6 @@ database = {
   engine_version        = "17"
   backup_retention_days = 14
 }
+
+# With the numbers of your own repository, this makes the roles of .github/workflows (docs/pipeline.md):
+# repository = { owner = "example", owner_id = 1, name = "evenkeel", id = 2, environments = ["production"] }

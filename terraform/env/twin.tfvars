@@ -26,3 +26,12 @@ database = {
 
 sendgrid_host = "http://169.254.171.2"
 environment   = { AWS_ENDPOINT_URL = "http://169.254.171.1" }
+
+# No workflow signs in here, but the roles are there to be tried.
+repository = {
+  owner        = "example"
+  owner_id     = 1
+  name         = "evenkeel"
+  id           = 2
+  environments = ["staging", "production"]
+}

@@ -48,6 +48,24 @@ run "links_lead_to_the_public_url" {
   }
 }
 
+run "no_repository_has_roles_by_itself" {
+  assert {
+    condition     = output.delivery_role_arns == {} && output.oidc_provider_arn == null
+    error_message = "Without a repository there must be no roles for workflows."
+  }
+}
+
+run "a_repository_gets_its_roles" {
+  variables {
+    repository = { owner = "octo-org", owner_id = 123456, name = "octo-repo", id = 456789 }
+  }
+
+  assert {
+    condition     = keys(output.delivery_role_arns) == ["bake", "deploy", "plan"]
+    error_message = "Workflows need a role to bake, one to deploy, one to plan."
+  }
+}
+
 run "one_variable_decides_how_long_an_exit_takes" {
   variables {
     drain_seconds = 40
@@ -85,6 +103,7 @@ run "refuses_bad_input" {
     sendgrid_host    = "https://api.sendgrid.com/"
     verifier_package = "tests/missing.zip"
     tags             = { "aws:owner" = "me" }
+    repository       = { owner = "octo-org", owner_id = 0, name = "octo-repo", id = 456789 }
     drain_seconds    = 4.5
     rollout_alarms   = { service_errors = 0 }
   }
@@ -92,7 +111,7 @@ run "refuses_bad_input" {
   expect_failures = [
     var.name, var.vpc_cidr, var.zones, var.image_id, var.instance_type, var.fleet, var.database, var.http_port, var.client_cidrs,
     var.public_url, var.mail_from, var.sendgrid_api_key, var.sendgrid_host, var.verifier_package, var.tags,
-    var.drain_seconds, var.rollout_alarms,
+    var.drain_seconds, var.rollout_alarms, var.repository,
   ]
 }
 

@@ -3,6 +3,11 @@ output "autoscaling_group_name" {
   value       = aws_autoscaling_group.this.name
 }
 
+output "autoscaling_group_arn" {
+  description = "ARN of the Auto Scaling group."
+  value       = aws_autoscaling_group.this.arn
+}
+
 output "drain_hook_name" {
   description = "Lifecycle hook that holds a leaving instance until its service has ended."
   value       = aws_autoscaling_lifecycle_hook.drain.name
@@ -16,6 +21,11 @@ output "longest_exit_seconds" {
 output "launch_template_id" {
   description = "Launch template of the fleet."
   value       = aws_launch_template.this.id
+}
+
+output "launch_template_arn" {
+  description = "ARN of the fleet's launch template."
+  value       = aws_launch_template.this.arn
 }
 
 output "security_group_id" {

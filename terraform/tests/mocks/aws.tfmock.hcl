@@ -55,7 +55,15 @@ mock_resource "aws_iam_instance_profile" {
 }
 
 mock_resource "aws_launch_template" {
-  defaults = { id = "lt-0a", latest_version = 1 }
+  defaults = {
+    arn            = "arn:aws:ec2:us-east-1:111122223333:launch-template/lt-0a"
+    id             = "lt-0a"
+    latest_version = 1
+  }
+}
+
+mock_resource "aws_iam_openid_connect_provider" {
+  defaults = { arn = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }
 }
 
 mock_resource "aws_autoscaling_group" {
