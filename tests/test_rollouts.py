@@ -1,0 +1,220 @@
+"""Rollouts on the whole platform, under load: good images reach the fleet and nobody notices, bad ones do not stay.
+
+`make bench` deploys ten times in a row and every bad image; here some stand for them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from images import BAD, GOOD, running_image, variant
+from load import Load, load
+from support import NAME, SLOT, Platform, evenkeel, wait_until
+from test_zone_loss import found_users
+
+from evenkeel import status
+from evenkeel.host import ROOT
+
+RATE = 50
+DEPLOYS = int(os.environ.get("EVENKEEL_DEPLOYS", "1"))
+# Those whose whole way is shorter than a test's patience; EVENKEEL_DEPLOYS asks for all.
+BAD_HERE = list(BAD) if "EVENKEEL_DEPLOYS" in os.environ else ["crash at start", "late errors"]
+# New instances have half a minute to become healthy while bad images are tried.
+GRACE = 30
+
+
+@dataclass
+class Capacity:
+    """Healthy targets over time, as the load balancer says."""
+
+    least: int = 99
+    looks: int = 0
+    versions: set[str] = field(default_factory=set)
+
+
+def fleet(platform: Platform) -> list[dict[str, str]]:
+    return status.fleet(platform.target, platform.outputs["autoscaling_group_name"])
+
+
+def whole(platform: Platform, image: str) -> bool:
+    rows = fleet(platform)
+    return len(rows) == status.healthy(rows) == 3 == len({row["zone"] for row in rows}) and {row["image"] for row in rows} == {
+        image
+    }
+
+
+@contextmanager
+def watched(platform: Platform) -> Iterator[Capacity]:
+    found, ended = Capacity(), threading.Event()
+    elb, arn = platform.target.client("elbv2"), platform.outputs["target_group_arn"]
+
+    def look() -> None:
+        while not ended.wait(0.5):
+            targets = elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+            found.least = min(found.least, sum(target["TargetHealth"]["State"] == "healthy" for target in targets))
+            found.looks += 1
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def p99(running: Load, since: float, until: float) -> float:
+    """Milliseconds that one in a hundred answers took longer than."""
+    return 1000 * statistics.quantiles([one.seconds for one in running.sent(since, until)], n=100)[98]
+
+
+@pytest.fixture(scope="module")
+def images(platform: Platform) -> list[str]:
+    """The image that runs, and a good one that differs from it."""
+    return [running_image(platform), variant(platform, GOOD)]
+
+
+@pytest.mark.parametrize("number", range(DEPLOYS))
+def test_a_deploy_loses_no_request(platform: Platform, images: list[str], number: int) -> None:
+    wait_until("a whole fleet", lambda: whole(platform, running_image(platform)))
+    old = running_image(platform)
+    new = next(image for image in images if image != old)
+    with load(platform.url, RATE) as running, watched(platform) as capacity:
+        began = time.monotonic()
+        wait_until("requests before the deploy", lambda: len(running.outcomes) > 10 * RATE)
+        started = time.monotonic()
+        done = evenkeel("deploy", IMAGE=new)
+        ended = time.monotonic()
+        wait_until("requests after the deploy", lambda: time.monotonic() > ended + 5)
+    report(
+        f"deploy {number + 1}",
+        {
+            "seconds": round(ended - started, 1),
+            "requests": len(running.sent()),
+            "failed": len(running.failed()),
+            "signups": len(running.acknowledged),
+            "p99 before ms": round(p99(running, began, started), 1),
+            "p99 during ms": round(p99(running, started, ended), 1),
+            "least healthy": capacity.least,
+        },
+    )
+    assert [(round(one.at - started, 1), one.status, one.words) for one in running.failed()] == []
+    assert found_users(platform, running.acknowledged) == len(running.acknowledged) > 0
+    assert whole(platform, new)
+    assert capacity.least >= 3
+    assert capacity.looks > 10
+    assert "Successful" in done.stdout
+    assert "warming" in done.stdout  # progress, zone by zone
+
+
+@pytest.fixture(scope="module")
+def hasty(platform: Platform) -> Iterator[None]:
+    """The group's grace period, cut while bad images are tried."""
+    group = platform.target.client("autoscaling")
+    name = platform.outputs["autoscaling_group_name"]
+    before = group.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"][0]["HealthCheckGracePeriod"]
+    group.update_auto_scaling_group(AutoScalingGroupName=name, HealthCheckGracePeriod=GRACE)
+    yield
+    group.update_auto_scaling_group(AutoScalingGroupName=name, HealthCheckGracePeriod=before)
+
+
+@pytest.mark.parametrize("name", BAD_HERE)
+def test_a_bad_image_does_not_stay(platform: Platform, images: list[str], hasty: None, name: str) -> None:
+    old = running_image(platform)
+    tags = {"SchemaHead": "9999"} if name == "broken migration" else {}
+    script = BAD[name]
+    if name == "broken migration":
+        image = platform.target.client("ec2").describe_images(ImageIds=[old])["Images"][0]
+        head = next(tag["Value"] for tag in image["Tags"] if tag["Key"] == "SchemaHead")
+        floor = next(tag["Value"] for tag in image["Tags"] if tag["Key"] == "SchemaFloor")
+        script = script.replace('"HEAD"', f'"{head}"').replace('floor = "expand", None', f'floor = "expand", "{floor}"')
+    bad = variant(platform, script, **tags)
+    late = name == "late errors"
+    # An alarm needs a minute of errors, and some more to be computed.
+    settings = f"-e deploy_bake_seconds={240 if late else 5} -e deploy_checkpoint_delay_seconds=5"
+    with load(platform.url, RATE) as running, watched(platform) as capacity:
+        wait_until("requests before the deploy", lambda: len(running.outcomes) > 3 * RATE)
+        started = time.monotonic()
+        done = evenkeel("deploy", check=False, IMAGE=bad, ARGS=settings)
+        ended = time.monotonic()
+        wait_until("requests after the deploy", lambda: time.monotonic() > ended + 5)
+    said = done.stdout + done.stderr
+    report(
+        f"bad image: {name}",
+        {
+            "seconds": round(ended - started, 1),
+            "requests": len(running.sent()),
+            "failed": len(running.failed()),
+            "least healthy": capacity.least,
+            "said": said.strip().splitlines()[-6:],
+        },
+    )
+    assert done.returncode != 0
+    assert "RollbackSuccessful" in said
+    wait_until("the old image everywhere", lambda: whole(platform, old))
+    assert capacity.least >= 3
+    if late:
+        assert "evenkeel-rollout-service-errors" in said
+        assert len(running.failed(since=ended)) == 0
+    else:
+        assert running.failed() == []
+    assert found_users(platform, running.acknowledged) == len(running.acknowledged) > 0
+
+
+def test_a_deploy_goes_on_without_its_operator(platform: Platform, images: list[str]) -> None:
+    """Killed in the middle, the refresh goes on; the same command finds it again. A second image meanwhile is refused."""
+    old = running_image(platform)
+    new = next(image for image in images if image != old)
+    environment = {**os.environ, "EVENKEEL_NAME": NAME, "EVENKEEL_SLOT": str(SLOT), "TARGET": "twin", "IMAGE": new}
+    group = platform.target.client("autoscaling")
+    name = platform.outputs["autoscaling_group_name"]
+
+    def refreshes() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = group.describe_instance_refreshes(AutoScalingGroupName=name)["InstanceRefreshes"]
+        return found
+
+    before = len(refreshes())
+    operator = subprocess.Popen(
+        [sys.executable, "-m", "evenkeel", "deploy"],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_until("the refresh", lambda: len(refreshes()) > before and refreshes()[0]["Status"] == "InProgress")
+    os.killpg(operator.pid, signal.SIGKILL)
+    operator.wait()
+    refused = evenkeel("deploy", check=False, IMAGE=old)
+    assert refused.returncode != 0
+    assert "under way" in refused.stdout + refused.stderr
+    again = evenkeel("deploy", IMAGE=new)
+    assert "following it" in again.stdout
+    assert "Successful" in again.stdout
+    assert len(refreshes()) == before + 1
+    assert whole(platform, new)
+    listed = evenkeel("releases").stdout
+    assert new in listed
+    assert old in listed
+
+
+def report(what: str, figures: dict[str, Any]) -> None:
+    """On standard output, and, for the benchmark, a line of JSON in the file that EVENKEEL_ROLLOUT_REPORT names."""
+    print(f"\n{what}: {figures}")
+    if file := os.environ.get("EVENKEEL_ROLLOUT_REPORT"):
+        with Path(file).open("a") as out:
+            out.write(json.dumps({"what": what, **figures}) + "\n")
