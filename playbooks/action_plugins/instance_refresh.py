@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
         name, refresh_id = self.asked["name"], answer["refresh"]["instance_refresh_id"]
         look = {"name": name, "refresh_id": refresh_id, "aws_config": PATIENCE}
         patience = float(self.asked.get("patience_seconds", 600))
-        shown, failing_since = "", 0.0
+        shown, failing_since, given_up = "", 0.0, ""
         while True:
             if answer.get("failed"):
                 failing_since = failing_since or time.monotonic()
@@ -52,10 +52,21 @@ class ActionModule(ActionBase):
                 shown = words
             if not answer.get("failed") and not answer["active"]:
                 break
+            if not given_up and (given_up := self._hopeless(answer)):
+                display.display(f"       {given_up}")
+                self._look({"name": name, "state": "rolled_back", "aws_config": PATIENCE}, self.task_vars)
             time.sleep(float(self.asked.get("poll_seconds", 5)))
             answer = self._look(look, self.task_vars)
         report = self._look({**look, "report": True}, self.task_vars)
-        return self._ended(report if not report.get("failed") else answer)
+        return self._ended(report if not report.get("failed") else answer, given_up)
+
+    def _hopeless(self, answer: dict[str, Any]) -> str:
+        """Why the refresh is not worth going on with; "" while it is."""
+        failed, allowed = answer.get("failed_replacements", []), self.asked.get("failures_allowed")
+        under_way = answer.get("refresh", {}).get("status") in ("Pending", "InProgress", "Baking")
+        if not under_way or allowed in (None, "") or len(failed) <= int(allowed):
+            return ""
+        return f"rolling back: {len(failed)} of the new instances failed their health checks ({', '.join(failed)})"
 
     def _gone(self, answer: dict[str, Any], refresh_id: str) -> dict[str, Any]:
         what = GONE.get(answer.get("lost", ""), "AWS refuses to say how far it is")
@@ -66,16 +77,13 @@ class ActionModule(ActionBase):
         )
         return {"failed": True, "msg": words, "lost": answer.get("lost", ""), "refresh_id": refresh_id}
 
-    def _ended(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def _ended(self, answer: dict[str, Any], given_up: str) -> dict[str, Any]:
         refresh = answer["refresh"]
         status, clients = refresh["status"], seen(answer.get("report", {}).get("clients", {}))
         if status == GOOD[self.asked.get("state", "described")]:
             return {**answer, "msg": f"{status} after {refresh.get('elapsed_seconds', 0)} s. {clients}".strip()}
-        return {
-            **answer,
-            "failed": True,
-            "msg": "\n".join([failure(refresh), *details(answer.get("report", {})), clients]).strip(),
-        }
+        lines = [failure(refresh), given_up, *details(answer.get("report", {})), clients]
+        return {**answer, "failed": True, "msg": "\n".join(line for line in lines if line)}
 
 
 def clock(seconds: int) -> str:

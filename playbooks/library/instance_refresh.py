@@ -61,6 +61,11 @@ options:
     description: Follow the refresh to its end. Not in check mode.
     type: bool
     default: false
+  failures_allowed:
+    description:
+      - With O(wait), how many new instances may fail their health checks. One more, and the refresh is rolled back at once; AWS
+        itself goes on trying for an hour. Any number if left out.
+    type: int
   poll_seconds:
     description: Pause between two looks.
     type: float
@@ -102,6 +107,10 @@ zones:
   description: For each zone, how many instances are C(old), C(new), C(warming) (new, and not healthy yet) and C(leaving).
   type: dict
   returned: success
+failed_replacements:
+  description: Ids of new instances that were taken out since they failed their health checks, while the refresh is under way.
+  type: list
+  returned: success
 report:
   description: C(failures) of the group's activities, C(alarms) that ring, and C(clients) with requests and errors.
   type: dict
@@ -132,6 +141,7 @@ ARGUMENTS = {
     "preferences": {"type": "dict", "options": PREFERENCES},
     "report": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": False},
+    "failures_allowed": {"type": "int"},
     "poll_seconds": {"type": "float", "default": 5},
     "patience_seconds": {"type": "float", "default": 600},
 }

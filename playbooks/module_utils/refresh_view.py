@@ -91,7 +91,28 @@ class Fleet:
         if "StartTime" in refresh:
             until = refresh.get("EndTime") or datetime.now(UTC)
             shown["elapsed_seconds"] = max(0, int((until - refresh["StartTime"]).total_seconds()))
-        return {"refresh": shown, "zones": {zone: dict(kinds) for zone, kinds in zones.items()}}
+        found = {"refresh": shown, "zones": {zone: dict(kinds) for zone, kinds in zones.items()}}
+        return found | {"failed_replacements": self._failed_replacements(refresh)}
+
+    def _failed_replacements(self, refresh: dict[str, Any]) -> list[str]:
+        """Instances that were launched since the refresh began, and taken out again since they failed their health checks."""
+        if refresh.get("Status") not in ACTIVE or "StartTime" not in refresh:
+            return []
+        launched, failed = set(), []
+        for activity in reversed(self._activities(refresh)):
+            instance = activity["Description"].rpartition(" ")[2]
+            if activity["Description"].startswith("Launching"):
+                launched.add(instance)
+            elif activity["Description"].startswith("Terminating") and "health check" in activity["Cause"]:
+                failed.append(instance)
+        return [instance for instance in failed if instance in launched]
+
+    def _activities(self, refresh: dict[str, Any]) -> list[dict[str, Any]]:
+        """What the group did since the refresh began, newest first."""
+        found = self.autoscaling.describe_scaling_activities(AutoScalingGroupName=self.name, MaxRecords=100)["Activities"]
+        # Activities' times are whole seconds.
+        began = refresh["StartTime"] - timedelta(seconds=1) if "StartTime" in refresh else None
+        return [activity for activity in found if began is None or activity["StartTime"] >= began]
 
     def _health(self, target_groups: list[str]) -> dict[str, bool]:
         """Whether each target is healthy, in all of the target groups."""
@@ -110,12 +131,8 @@ class Fleet:
 
     def _failures(self, refresh: dict[str, Any]) -> list[str]:
         """The latest activities since the start that failed, or that replaced what failed its health checks."""
-        activities = self.autoscaling.describe_scaling_activities(AutoScalingGroupName=self.name, MaxRecords=100)["Activities"]
-        began = refresh.get("StartTime")
         found: dict[str, None] = {}
-        for activity in activities:
-            if began and activity["StartTime"] < began - timedelta(seconds=1):
-                continue
+        for activity in self._activities(refresh):
             if activity["StatusCode"] in ("Failed", "Cancelled"):
                 found[f"{activity['Description']}: {activity.get('StatusMessage') or activity['Cause']}"] = None
             elif "health" in activity["Cause"] and activity["Description"].startswith("Terminating"):

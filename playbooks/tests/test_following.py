@@ -65,6 +65,26 @@ def test_what_was_not_asked_for_is_a_failure(monkeypatch: pytest.MonkeyPatch) ->
     assert follow([state("RollbackFailed")], monkeypatch, asked="rolled_back")[0]["failed"]
 
 
+def test_a_release_whose_instances_fail_is_taken_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin.display, "display", lambda words: None)
+    asked: list[dict[str, Any]] = []
+    action = plugin.ActionModule.__new__(plugin.ActionModule)
+    action.asked = {"name": "fleet", "state": "started", "poll_seconds": 0.01, "failures_allowed": 1}
+    action.task_vars = {}
+    failing = [state("InProgress") | {"failed_replacements": ["i-1", "i-2", "i-3"][:count]} for count in (0, 1, 2, 3)]
+    answers = iter([*failing[1:3], {}, failing[3], state("RollbackInProgress"), *[state("RollbackSuccessful")] * 2])
+
+    def look(arguments: dict[str, Any], task_vars: Any) -> dict[str, Any]:
+        asked.append(arguments)
+        return next(answers)
+
+    monkeypatch.setattr(action, "_look", look)
+    ended = action._follow(failing[0])
+    assert ended["failed"]
+    assert "rolling back: 2 of the new instances failed their health checks (i-1, i-2)" in ended["msg"]
+    assert [each.get("state") for each in asked].count("rolled_back") == 1
+
+
 @pytest.mark.parametrize(
     ("error", "lost"),
     [

@@ -132,12 +132,21 @@ def test_a_rollout_goes_on_without_the_one_who_started_it(region: Region, fleet:
 
 def test_a_bad_image_is_rolled_back_and_the_reason_told(region: Region, fleet: Fleet) -> None:
     before = fleet.running()
-    ended = region.run("deploy", deploy_image_id=fleet.image(Test="bad"))
+    ended = region.run("deploy", deploy_image_id=fleet.image(Test="bad"), deploy_failures_allowed=99)
     assert ended.status != 0
     assert "the refresh ended RollbackSuccessful" in ended.text, ended.text
     assert "did not pass its health checks" in ended.text
     assert "Terminating EC2 instance" in ended.text, "what the group's activities say"
     assert "answered 5xx by instances" in ended.text
+    assert fleet.running() == before
+
+
+def test_a_bad_image_is_not_tried_for_an_hour(region: Region, fleet: Fleet) -> None:
+    before = fleet.running()
+    ended = region.run("deploy", deploy_image_id=fleet.image(Test="bad"), deploy_failures_allowed=0)
+    assert ended.status != 0
+    assert "the refresh ended RollbackSuccessful" in ended.text, ended.text
+    assert "rolling back: 1 of the new instances failed their health checks (i-" in ended.text
     assert fleet.running() == before
 
 
