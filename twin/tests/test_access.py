@@ -273,6 +273,51 @@ def test_refreshing_needs_the_right_to_launch(iam: Iam) -> None:
 
 @pytest.mark.rule(
     "access",
+    "A launch can be bound to a launch template, to the resources that it names, and to an image's owner.",
+    "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/permissions-for-launch-templates.html",
+)
+def test_launching_within_conditions(iam: Iam) -> None:
+    ec2 = iam.client("ec2")
+    image = ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
+    name = f"bound-{uuid.uuid4().hex[:6]}"
+    data = {"ImageId": image, "InstanceType": "t3.micro"}
+    template = ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)["LaunchTemplate"]["LaunchTemplateId"]
+    arn = f"arn:aws:ec2:us-east-1:{ACCOUNT}:launch-template/{template}"
+    role = iam.role()
+    acting = iam.assume(role)("ec2")
+
+    def launch(**options: Any) -> None:
+        acting.run_instances(MinCount=1, MaxCount=1, DryRun=True, **options)
+
+    bound = {"ArnEquals": {"ec2:LaunchTemplate": arn}, "Bool": {"ec2:IsLaunchTemplateResource": "true"}}
+    iam.allow(role, allow("ec2:RunInstances", **bound))
+    refused(lambda: launch(LaunchTemplate={"LaunchTemplateId": template}), "DryRunOperation")
+    assert image in refused(lambda: launch(LaunchTemplate={"LaunchTemplateId": template}, ImageId=image), "UnauthorizedOperation")
+    refused(lambda: launch(**data), "UnauthorizedOperation")
+
+    others = [f"arn:aws:ec2:us-east-1:{ACCOUNT}:*", "arn:aws:ec2:us-east-1::snapshot/*"]
+    images = "arn:aws:ec2:us-east-1::image/*"
+    for owner, code in (("136693071363", "DryRunOperation"), (ACCOUNT, "UnauthorizedOperation")):
+        by_owner = allow("ec2:RunInstances", on=images, StringEquals={"ec2:Owner": owner})
+        iam.allow(role, allow("ec2:RunInstances", on=others), by_owner)
+        refused(lambda: launch(**data), code)
+
+
+@pytest.mark.rule(
+    "access",
+    "A key pair is known by its name before it is made, so a policy can bind its creation to names.",
+    "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html",
+)
+def test_key_pairs_by_name(iam: Iam) -> None:
+    acting = iam.acting(allow("ec2:CreateKeyPair", "ec2:DeleteKeyPair", on=f"arn:aws:ec2:us-east-1:{ACCOUNT}:key-pair/mine-*"))
+    name = f"mine-{uuid.uuid4().hex[:6]}"
+    acting("ec2").create_key_pair(KeyName=name)
+    acting("ec2").delete_key_pair(KeyName=name)
+    assert "key-pair/other" in refused(lambda: acting("ec2").create_key_pair(KeyName="other"), "UnauthorizedOperation")
+
+
+@pytest.mark.rule(
+    "access",
     "Groups give their policies to their users, and AWS-managed policies allow what they say.",
     f"{GUIDE}/access_policies_managed-vs-inline.html",
 )

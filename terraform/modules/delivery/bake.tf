@@ -80,7 +80,7 @@ data "aws_iam_policy_document" "bake" {
   statement {
     sid       = "SecurityGroup"
     actions   = ["ec2:AuthorizeSecurityGroupIngress", "ec2:CreateSecurityGroup", "ec2:DeleteSecurityGroup"]
-    resources = ["${local.ec2}:${var.account_id}:security-group/*"]
+    resources = ["${local.ec2}:${var.account_id}:security-group-rule/*", "${local.ec2}:${var.account_id}:security-group/*"]
 
     condition {
       test     = "Null"

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from twin.access import s3_actions
+from twin.access.launch_context import of_launch
 from twin.access.requests import Call
 from twin.access.resources import Resources, values_at
 from twin.access.resources_ec2 import Ec2
@@ -190,19 +191,12 @@ def _budgets(call: Call, resources: Resources) -> Iterator[Check]:
 
 
 def _ec2(call: Call, resources: Resources) -> Iterator[Check]:
+    own = Ec2(resources.region.ec2, call.region, resources.account)
     for check in _plain(call, resources):
-        context: dict[str, list[str]] = {}
-        if call.operation == "RunInstances":
-            launch = Ec2(resources.region.ec2, call.region, resources.account).launch(call.parameters)
-            if launch.get("InstanceType") and ":instance/" in check.resource:
-                context["ec2:instancetype"] = [str(launch["InstanceType"])]
-            tokens = (launch.get("MetadataOptions") or {}).get("HttpTokens")
-            if tokens and ":instance/" in check.resource:
-                context["ec2:metadatahttptokens"] = [str(tokens)]
-        yield Check(check.action, check.resource, context)
+        launches = call.operation == "RunInstances"
+        yield Check(check.action, check.resource, of_launch(own, call.parameters, check.resource) if launches else {})
     # Tags given at creation need ec2:CreateTags too: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
     if call.operation != "CreateTags":
-        own = Ec2(resources.region.ec2, call.region, resources.account)
         for specification in call.parameters.get("TagSpecifications") or []:
             if specification.get("Tags"):
                 arn = own.arn(str(specification.get("ResourceType")), "*")

@@ -41,7 +41,7 @@ IDENTIFIERS = {
     "VpcPeeringConnectionId": "vpc-peering-connection",
     "VpnGatewayId": "vpn-gateway",
 }
-# What each creating action makes; its identifier is not known yet.
+# What each creating action makes; its identifier is not known yet. Key pairs are known by the name they are given.
 CREATED = {
     "AllocateAddress": "elastic-ip",
     "CopyImage": "image",
@@ -51,7 +51,6 @@ CREATED = {
     "CreateFlowLogs": "vpc-flow-log",
     "CreateImage": "image",
     "CreateInternetGateway": "internet-gateway",
-    "CreateKeyPair": "key-pair",
     "CreateLaunchTemplate": "launch-template",
     "CreateManagedPrefixList": "prefix-list",
     "CreateNatGateway": "natgateway",
@@ -67,7 +66,6 @@ CREATED = {
     "CreateVpc": "vpc",
     "CreateVpcEndpoint": "vpc-endpoint",
     "CreateVpcPeeringConnection": "vpc-peering-connection",
-    "ImportKeyPair": "key-pair",
     "RegisterImage": "image",
     "AuthorizeSecurityGroupEgress": "security-group-rule",
     "AuthorizeSecurityGroupIngress": "security-group-rule",
