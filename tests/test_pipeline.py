@@ -18,11 +18,13 @@ from typing import Any
 
 import boto3
 import pytest
+import yaml
 from botocore.exceptions import ClientError
 from support import Platform
 
 from evenkeel import status
 from evenkeel.host import ROOT, VENV
+from evenkeel.test import SUITES
 
 ACTIONS = ROOT / "tests" / "actions"
 NO_CHECKS = """---
@@ -174,6 +176,11 @@ def test_every_action_is_pinned_and_has_a_stand_in() -> None:
         assert re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), f"{file.name}: {line}"
     missing = {line.split("uses: ")[1].split("@")[0] for _, line in found} - {one.split("@")[0] for one in stand_ins()}
     assert missing <= {"actions/download-artifact"}  # of pull_request.yml alone
+
+
+def test_every_suite_is_checked() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yml").read_text())
+    assert workflow["jobs"]["suite"]["strategy"]["matrix"]["suite"] == list(SUITES)
 
 
 def test_a_release_reaches_staging_and_production(pipeline: Pipeline, platform: Platform) -> None:
