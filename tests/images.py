@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
+import uuid
 from typing import Any
 
 from support import Platform, wait_until
 
 from evenkeel import status
 
-_numbers = itertools.count(1)
 PYTHON = "/opt/signup/current/lib/python3.13/site-packages/signup"
 # Answers in the application's place where `condition` holds, `started` seconds after 1970 being when its process began.
 WRAPPER = """
@@ -73,7 +72,7 @@ def variant(platform: Platform, script: str, **tags: str) -> str:
         platform.podman("exec", instance, "sh", "-ec", f"{script}\n{clean}")
         made = ec2.create_image(
             InstanceId=instance,
-            Name=f"{image['Name']}-variant-{next(_numbers)}",
+            Name=f"{image['Name']}-variant-{uuid.uuid4().hex[:8]}",
             TagSpecifications=[{"ResourceType": "image", "Tags": [{"Key": key, "Value": value} for key, value in own.items()]}],
         )["ImageId"]
         wait_until("the image", lambda: ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available")

@@ -11,8 +11,10 @@ import pytest
 from common import until
 from network_world import ANYWHERE, PATIENCE, POSTGRES, SSH, WEB, World, acl, opened, speaks
 
+from twin.bodies import netns
+from twin.bodies.network import bridge_of, router_of
 from twin.bodies.podman import Podman
-from twin.settings import Settings
+from twin.settings import API_ADDRESS, Settings
 
 GUIDE = "https://docs.aws.amazon.com/vpc/latest/userguide"
 TRACKING = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html"
@@ -165,6 +167,25 @@ def test_security_groups_keep_state(world: World) -> None:
         world.settle()
         assert speaks(connection)
         assert not world.reaches(one, other, POSTGRES)
+
+
+def test_a_router_stays_itself_while_neighbours_come_and_go(world: World) -> None:
+    subnet = world.subnets["app"]
+    staying = world.body("app", ports=())
+
+    def router() -> str:
+        return str(netns.ip_json(f"link show dev {bridge_of(subnet)}", world.namespace)[0]["address"])
+
+    seen = {router()}
+    for _ in range(4):
+        passing = [world.body("app", ports=()) for _ in range(2)]
+        seen.add(router())
+        with world.connect(staying, API_ADDRESS, 80) as connection:
+            for body in passing:
+                world.network.detach(body.eni)
+                seen.add(router())
+                assert speaks(connection)
+    assert seen == {router_of(subnet)}
 
 
 def test_a_standby_follows_its_primary_whatever_the_rules(world: World) -> None:

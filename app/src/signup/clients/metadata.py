@@ -51,7 +51,7 @@ class Metadata:
                     raise MetadataUnavailable(f"HTTP {error.code}") from error
                 self._token = None  # expired
             except (OSError, http.client.HTTPException) as error:
-                raise MetadataUnavailable(type(error).__name__) from error
+                raise MetadataUnavailable(str(getattr(error, "reason", None) or type(error).__name__)) from error
         return None
 
     def _get(self, leaf: str) -> str:

@@ -8,6 +8,7 @@ twins, may use the same addresses. One point-to-point link joins a VPC to the ho
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import logging
 import subprocess
@@ -28,6 +29,15 @@ _FILTER_BRIDGES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 def bridge_of(subnet_id: str) -> str:
     return f"br-{subnet_id[-8:]}"
+
+
+def router_of(subnet_id: str) -> str:
+    """The hardware address of a subnet's router.
+
+    A bridge without one of its own takes its ports' lowest: whenever an instance comes or goes, all others may lose their
+    router until they ask for it again, half a minute later.
+    """
+    return "02:" + ":".join(f"{byte:02x}" for byte in hashlib.sha256(subnet_id.encode()).digest()[:5])
 
 
 class Network:
@@ -148,7 +158,8 @@ class Network:
             if (vpc_id, bridge) not in self._bridges:
                 block = ipaddress.IPv4Network(cidr)
                 netns.ip(
-                    f"link add {bridge} type bridge\naddr add {block[1]}/{block.prefixlen} dev {bridge}\nlink set {bridge} up",
+                    f"link add {bridge} address {router_of(subnet_id)} type bridge\n"
+                    f"addr add {block[1]}/{block.prefixlen} dev {bridge}\nlink set {bridge} up",
                     name,
                 )
                 self._bridges.add((vpc_id, bridge))
