@@ -4,7 +4,7 @@ VENV := .venv/bin
 .DEFAULT_GOAL := help
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup up down status env bake plan gates deploy smoke rollback releases test conformance lint bench clean lock
+.PHONY: help setup up down status env bake plan gates deploy smoke rollback releases test rollouts conformance lint bench clean lock
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -47,6 +47,9 @@ smoke: setup  ## Ask the running service from outside, as its clients do
 
 test: setup lint  ## Every test: units, real parts, and the whole journey on a region of its own
 	@$(VENV)/python -m evenkeel.test
+
+rollouts: setup  ## The long tests: deploys under load, bad images, the release workflow run by act
+	@$(VENV)/python -m evenkeel.test rollouts
 
 conformance: setup  ## Run the tests of AWS's rules, and write docs/conformance.md from them
 	@$(VENV)/python -m evenkeel.test twin journey --conformance

@@ -1,6 +1,7 @@
 """`make test`: every suite in a process of its own, on real parts; one summary at the end.
 
-Suites named as arguments run alone: `python -m evenkeel.test app terraform`. With --conformance, those that prove rules of AWS's
+Suites named as arguments run alone: `python -m evenkeel.test app terraform`. The suite `rollouts` runs only when it is named: it
+bakes and deploys again and again. With --conformance, those that prove rules of AWS's
 write docs/conformance.md anew.
 """
 
@@ -26,6 +27,9 @@ from twin.bodies.podman import Podman
 from twin.settings import Settings
 
 SUITES = ("app", "verifier", "terraform", "playbooks", "twin", "journey")
+# Not among them, so that `make test` stays within 45 minutes on two cores.
+LONG = "rollouts"
+LONG_FILES = ("tests/test_pipeline.py", "tests/test_rollouts.py")
 PROVING = ("twin", "journey")
 # A store user of its own, beside any region that runs.
 SCRATCH = Local("test-database", 98)
@@ -72,7 +76,10 @@ def run(suite: str, conformance: bool = False) -> int:
     if suite in ("playbooks", "twin"):  # most of its tests wait for bodies: two at a time, each process with addresses of its own
         command += ["--numprocesses=2", "--dist=loadfile"]
     if suite == "journey":  # its other stacks have a region of their own, and mostly wait for Terraform's provider
-        return beside([*command, "tests", "--ignore=tests/test_stacks.py"], [*command, "tests/test_stacks.py"], environment)
+        others = [f"--ignore={file}" for file in ("tests/test_stacks.py", *LONG_FILES)]
+        return beside([*command, "tests", *others], [*command, "tests/test_stacks.py"], environment)
+    if suite == LONG:
+        return subprocess.run([*command, *LONG_FILES], cwd=ROOT, env=environment).returncode
     command.append(folder)
     if suite != "app":
         return subprocess.run(command, cwd=ROOT, env=environment).returncode
@@ -94,9 +101,9 @@ def beside(first: list[str], second: list[str], environment: dict[str, str]) -> 
 def main(names: list[str]) -> int:
     conformance = "--conformance" in names
     names = [name for name in names if name != "--conformance"]
-    unknown = set(names) - set(SUITES)
+    unknown = set(names) - {*SUITES, LONG}
     if unknown:
-        stop(f"there is no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+        stop(f"there is no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)} and {LONG}")
     began = time.monotonic()
     try:
         SCRATCH.prepare()

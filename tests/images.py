@@ -68,7 +68,7 @@ def variant(platform: Platform, script: str, **tags: str) -> str:
     try:
         wait_until("the builder", lambda: state(ec2, instance) == "running")
         platform.podman("exec", instance, "cloud-init", "status", "--wait", check=False)
-        clean = "cloud-init clean --logs --machine-id >/dev/null; rm -f /etc/ssh/ssh_host_*"
+        clean = "cloud-init clean --logs >/dev/null; : > /etc/machine-id; rm -f /etc/ssh/ssh_host_*"
         platform.podman("exec", instance, "sh", "-ec", f"{script}\n{clean}")
         made = ec2.create_image(
             InstanceId=instance,

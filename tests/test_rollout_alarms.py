@@ -12,8 +12,6 @@ from support import Platform, wait_until
 from evenkeel import status
 
 ERRORS = 40
-# A period of 60 seconds, its evaluation, and what a slow machine adds.
-HEARD_WITHIN = 90
 
 
 def states(platform: Platform) -> dict[str, str]:
@@ -22,7 +20,9 @@ def states(platform: Platform) -> dict[str, str]:
 
 
 def test_server_errors_are_heard(platform: Platform) -> None:
-    wait_until("silent alarms", lambda: states(platform) == {"balancer-errors": "OK", "service-errors": "OK", "slow": "OK"})
+    wait_until(
+        "silent alarms", lambda: states(platform) == {"balancer-errors": "OK", "service-errors": "OK", "slow": "OK"}, seconds=600
+    )
     instance = status.fleet(platform.target, platform.outputs["autoscaling_group_name"])[0]["instance"]
     iam = platform.target.client("iam")
     role = platform.podman("exec", instance, "sh", "-c", ROLE)
@@ -36,7 +36,7 @@ def test_server_errors_are_heard(platform: Platform) -> None:
     finally:
         iam.put_role_policy(RoleName=role, PolicyName="service", PolicyDocument=json.dumps(policy))
     assert answers.count(503) == ERRORS
-    wait_until("the alarm", lambda: states(platform)["service-errors"] == "ALARM", seconds=HEARD_WITHIN)
+    wait_until("the alarm", lambda: states(platform)["service-errors"] == "ALARM")
     print(f"\nheard {time.monotonic() - began:.0f} s after {ERRORS} errors")
     # The load balancer passed them on: it has none of its own.
     assert states(platform)["balancer-errors"] == "OK"
