@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from botocore.exceptions import ClientError
 from rollouts import GROUP, NAME, Fleet, Region, until
@@ -63,7 +65,9 @@ def test_releases_and_what_is_removed(region: Region, fleet: Fleet) -> None:
     elsewhere = fleet.image()
     subnet = fleet.group()["VPCZoneIdentifier"].split(",")[0]
     fleet.ec2.run_instances(ImageId=elsewhere, MinCount=1, MaxCount=1, SubnetId=subnet, InstanceType="t3.micro")
-    image, spare = fleet.image(commit="0123456789ab", head="0002"), fleet.image()
+    image = fleet.image(commit="0123456789ab", head="0002")
+    time.sleep(1.1)  # dates are in whole seconds, and the next one is to be the newest
+    spare = fleet.image()
     for number in range(2):  # versions that nobody ever used
         fleet.ec2.create_launch_template_version(
             LaunchTemplateId=fleet.template, SourceVersion="1", LaunchTemplateData={"ImageId": spare, "KeyName": f"k{number}"}
