@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from typing import Any
 
@@ -60,7 +61,9 @@ def variant(platform: Platform, script: str, **tags: str) -> str:
     """The id of a new AMI: the one that runs, after `script` has run in it as root; `tags` replace its own."""
     ec2, source = platform.target.client("ec2"), running_image(platform)
     image = ec2.describe_images(ImageIds=[source])["Images"][0]
-    own = {tag["Key"]: tag["Value"] for tag in image["Tags"]} | tags
+    # What no bake made must not be taken for one's result: `make up` looks for an image of the same inputs.
+    inputs = hashlib.sha256(f"{source} {script}".encode()).hexdigest()
+    own = {tag["Key"]: tag["Value"] for tag in image["Tags"]} | {"InputsDigest": inputs} | tags
     subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [platform.outputs["vpc_id"]]}])["Subnets"]
     subnet = next(each["SubnetId"] for each in subnets if {"Key": "Tier", "Value": "app"} in each["Tags"])
     launched = ec2.run_instances(ImageId=source, InstanceType="t3.small", MinCount=1, MaxCount=1, SubnetId=subnet)

@@ -84,6 +84,7 @@ def p99(running: Load, since: float, until: float) -> float:
 @pytest.fixture(scope="module")
 def images(platform: Platform) -> list[str]:
     """The image that runs, and a good one that differs from it."""
+    wait_until("a whole fleet", lambda: len({row["image"] for row in fleet(platform)}) == 1)
     return [running_image(platform), variant(platform, GOOD)]
 
 
