@@ -120,6 +120,22 @@ resource "aws_autoscaling_lifecycle_hook" "this" {
   notification_target_arn = aws_sns_topic.this.arn
   role_arn                = aws_iam_role.this["autoscaling"].arn
   notification_metadata   = jsonencode({ a = 1 })
+
+  # Auto Scaling sends a test message, as the role.
+  depends_on = [aws_iam_role_policy.notify]
+}
+
+data "aws_iam_policy_document" "notify" {
+  statement {
+    actions   = ["sns:Publish"]
+    resources = [aws_sns_topic.this.arn]
+  }
+}
+
+resource "aws_iam_role_policy" "notify" {
+  name   = "notify"
+  role   = aws_iam_role.this["autoscaling"].id
+  policy = data.aws_iam_policy_document.notify.json
 }
 
 resource "aws_autoscaling_policy" "tracking" {
