@@ -29,7 +29,12 @@ from twin.settings import Settings
 SUITES = ("app", "verifier", "terraform", "playbooks", "twin", "journey")
 # Not among them, so that `make test` stays within 45 minutes on two cores.
 LONG = "rollouts"
-LONG_FILES = ("tests/test_pipeline.py", "tests/test_rollouts.py")
+LONG_FILES = (
+    "playbooks/tests/test_refusals.py",
+    "playbooks/tests/test_rollouts.py",
+    "tests/test_pipeline.py",
+    "tests/test_rollouts.py",
+)
 PROVING = ("twin", "journey")
 # A store user of its own, beside any region that runs.
 SCRATCH = Local("test-database", 98)
@@ -73,14 +78,15 @@ def run(suite: str, conformance: bool = False) -> int:
     command = [sys.executable, "-m", "pytest"]
     if conformance and suite in PROVING:
         command += ["--conformance", "docs/conformance.md"]
-    if suite in ("playbooks", "twin"):  # most of its tests wait for bodies: two at a time, each process with addresses of its own
+    if suite == "twin":  # most of its tests wait for bodies: two at a time, each process with addresses of its own
         command += ["--numprocesses=2", "--dist=loadfile"]
     if suite == "journey":  # its other stacks have a region of their own, and mostly wait for Terraform's provider
         others = [f"--ignore={file}" for file in ("tests/test_stacks.py", *LONG_FILES)]
         return beside([*command, "tests", *others], [*command, "tests/test_stacks.py"], environment)
-    if suite == LONG:
-        return subprocess.run([*command, *LONG_FILES], cwd=ROOT, env=environment).returncode
-    command.append(folder)
+    if suite == LONG:  # one folder after the other: each has a conftest of its own
+        runs = [[file for file in LONG_FILES if file.startswith(f"{folder}/")] for folder in ("playbooks", "tests")]
+        return max(subprocess.run([*command, *files], cwd=ROOT, env=environment).returncode for files in runs)
+    command += [folder, *(f"--ignore={file}" for file in LONG_FILES)]
     if suite != "app":
         return subprocess.run(command, cwd=ROOT, env=environment).returncode
     with database() as url:
