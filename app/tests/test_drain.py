@@ -205,7 +205,9 @@ def run(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 def test_the_commands_from_notice_to_completion(world: World, tmp_path: Path) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_ENDPOINT_URL": world.url}
-    values = {**ENVIRONMENT, **keys, "AWS_EC2_METADATA_SERVICE_ENDPOINT": world.url}
+    with socket.create_server(("127.0.0.1", 0)) as probe:  # a port that nobody on this machine has connections to
+        port = str(probe.getsockname()[1])
+    values = {**ENVIRONMENT, **keys, "AWS_EC2_METADATA_SERVICE_ENDPOINT": world.url, "SIGNUP_PORT": port}
     mark = tmp_path / "drained"
     watching = run("watch", str(mark), **values)
     world.state, world.waiting = "Terminated", True
