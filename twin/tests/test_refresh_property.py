@@ -25,7 +25,7 @@ AREA = "instance refresh"
 GUIDE = "https://docs.aws.amazon.com/autoscaling/ec2/userguide"
 PREFERENCES = "https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_RefreshPreferences.html"
 # The same examples in every run, unless a search for others is asked for.
-EXAMPLES = int(os.environ.get("EVENKEEL_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("EVENKEEL_EXAMPLES", "15"))
 SEARCH = "EVENKEEL_EXAMPLES" in os.environ
 TICK = 5.0
 PATIENCE = 3600.0
