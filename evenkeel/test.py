@@ -1,8 +1,7 @@
 """`make test`: every suite in a process of its own, on real parts; one summary at the end.
 
-Suites named as arguments run alone: `python -m evenkeel.test app terraform`. The suite `rollouts` runs only when it is named: it
-bakes and deploys again and again. With --conformance, those that prove rules of AWS's
-write docs/conformance.md anew.
+Suites named as arguments run alone: `python -m evenkeel.test app terraform`. The suite `rollouts`, of all tests marked `long`,
+runs only when it is named. With --conformance, those that prove rules of AWS's write docs/conformance.md anew.
 """
 
 from __future__ import annotations
@@ -29,12 +28,7 @@ from twin.settings import Settings
 SUITES = ("app", "verifier", "terraform", "playbooks", "twin", "journey")
 # Not among them, so that `make test` stays within 45 minutes on two cores.
 LONG = "rollouts"
-LONG_FILES = (
-    "playbooks/tests/test_refusals.py",
-    "playbooks/tests/test_rollouts.py",
-    "tests/test_pipeline.py",
-    "tests/test_rollouts.py",
-)
+LONG_FOLDERS = ("playbooks/tests", "tests")
 PROVING = ("twin", "journey")
 # A store user of its own, beside any region that runs.
 SCRATCH = Local("test-database", 98)
@@ -80,13 +74,13 @@ def run(suite: str, conformance: bool = False) -> int:
         command += ["--conformance", "docs/conformance.md"]
     if suite == "twin":  # most of its tests wait for bodies: two at a time, each process with addresses of its own
         command += ["--numprocesses=2", "--dist=loadfile"]
+    if suite == LONG:
+        runs = [[*command, "-m", "long", folder] for folder in LONG_FOLDERS]
+        return max(subprocess.run(each, cwd=ROOT, env=environment).returncode for each in runs)
+    command += ["-m", "not long"]
     if suite == "journey":  # its other stacks have a region of their own, and mostly wait for Terraform's provider
-        others = [f"--ignore={file}" for file in ("tests/test_stacks.py", *LONG_FILES)]
-        return beside([*command, "tests", *others], [*command, "tests/test_stacks.py"], environment)
-    if suite == LONG:  # one folder after the other: each has a conftest of its own
-        runs = [[file for file in LONG_FILES if file.startswith(f"{folder}/")] for folder in ("playbooks", "tests")]
-        return max(subprocess.run([*command, *files], cwd=ROOT, env=environment).returncode for files in runs)
-    command += [folder, *(f"--ignore={file}" for file in LONG_FILES)]
+        return beside([*command, "tests", "--ignore=tests/test_stacks.py"], [*command, "tests/test_stacks.py"], environment)
+    command.append(folder)
     if suite != "app":
         return subprocess.run(command, cwd=ROOT, env=environment).returncode
     with database() as url:

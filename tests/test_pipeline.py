@@ -183,6 +183,7 @@ def test_every_suite_is_checked() -> None:
     assert workflow["jobs"]["suite"]["strategy"]["matrix"]["suite"] == list(SUITES)
 
 
+@pytest.mark.long
 def test_a_release_reaches_staging_and_production(pipeline: Pipeline, platform: Platform) -> None:
     before = images(platform)
     code, log = pipeline.run("release.yml", {"staging_target": "twin", "production_target": "twin"})
@@ -213,6 +214,7 @@ def test_a_release_reaches_staging_and_production(pipeline: Pipeline, platform: 
     assert key["secret_access_key"] not in log
 
 
+@pytest.mark.long
 def test_a_failed_smoke_test_rolls_back(pipeline: Pipeline, platform: Platform) -> None:
     before = images(platform)
     older = [

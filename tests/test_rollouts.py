@@ -28,6 +28,8 @@ from test_zone_loss import found_users
 from evenkeel import status
 from evenkeel.host import ROOT
 
+pytestmark = pytest.mark.long
+
 RATE = 50
 DEPLOYS = int(os.environ.get("EVENKEEL_DEPLOYS", "1"))
 # Those whose whole way is shorter than a test's patience; EVENKEEL_DEPLOYS asks for all.

@@ -8,6 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 from rollouts import GROUP, NAME, Fleet, Region, until
 
+pytestmark = pytest.mark.long
+
 
 def test_what_is_refused_changes_nothing(region: Region, fleet: Fleet) -> None:
     foreign = fleet.image(Project="another")

@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from rollouts import GROUP, Fleet, Region, kill, until
 
+pytestmark = pytest.mark.long
+
 ARN = "arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/"
 # What the role of a pipeline that deploys needs; docs/operations.md has it in words.
 DEPLOYER = {
