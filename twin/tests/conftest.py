@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ import boto3
 import pytest
 from access_world import Iam, Things
 from conformance import pytest_addoption, pytest_configure  # noqa: F401 (the option --conformance)
+from moto.iam import models as iam_models
 
 from twin.bodies import debian, lambda_runtime, postgres_image
 from twin.bodies.podman import Podman
@@ -29,6 +31,25 @@ STATE = Path(__file__).resolve().parents[2] / ".state"
 # Names and addresses of the tests' twins; another slot lets two runs go on at once. The next few slots are theirs too, and
 # each of pytest-xdist's processes takes ten.
 SLOT = int(os.environ.get("TWIN_TEST_SLOT", "101")) + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def policies_made_once() -> Iterator[None]:
+    """moto parses AWS's thousand managed policies for every partition of every world, which was most of this suite's time."""
+    make: Any = iam_models.IAMBackend._init_aws_policies
+    made: dict[tuple[str, str], list[Any]] = {}
+
+    def again(self: Any) -> list[Any]:
+        key = (self.account_id, self.region_name)
+        if key not in made:
+            if not (policies := make(self)):  # this world wants none
+                return policies
+            made[key] = policies
+        return [copy.copy(policy) for policy in made[key]]
+
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(iam_models.IAMBackend, "_init_aws_policies", again)
+        yield
 
 
 @pytest.fixture(scope="session")
