@@ -19,6 +19,9 @@ from evenkeel.target import Target
 TRY = """curl -i {url}/v1/user -H 'Content-Type: application/json' \\
   -d '{{"first_name":"Ada","last_name":"Lovelace","email":"ada@example.com","password":"correct horse battery"}}'"""
 
+# An image that can't serve does not get better: the time of some replacements.
+HEALTHY_SECONDS = 600
+
 
 def up(target: Target) -> None:
     """Bring the whole platform up on the local region; what is there already stays as it is."""
@@ -44,7 +47,7 @@ def up(target: Target) -> None:
             _apply(stack, note)
             outputs = stack.outputs()
         with steps.step("Service: every instance healthy at the load balancer") as note:
-            note(_await_service(target, outputs))
+            _await_service(target, outputs, note)
     print(f"\nUp after {steps.elapsed:.0f} s.\n\n{status.show(target, outputs)}\n")
     running = {row["image"] for row in status.fleet(target, outputs["autoscaling_group_name"])}
     if running - {image_id}:
@@ -71,19 +74,25 @@ def _apply(stack: Stack, note: Callable[[str], None]) -> None:
         stack.apply(note)
 
 
-def _await_service(target: Target, outputs: dict[str, Any]) -> str:
-    """Wait until the desired number of instances is healthy and the service answers; returns what was found."""
+def _await_service(target: Target, outputs: dict[str, Any], note: Callable[[str], None]) -> None:
+    """Wait until the desired number of instances is healthy and the service answers."""
     group = outputs["autoscaling_group_name"]
     client = target.client("autoscaling")
+    rows: list[dict[str, str]] = []
 
     def ready() -> bool:
+        nonlocal rows
         desired = client.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"][0]["DesiredCapacity"]
         rows = status.fleet(target, group)
+        note(f"{status.healthy(rows)} of {desired} healthy")
         return status.healthy(rows) >= desired and len(rows) == desired and _answers(f"{outputs['service_url']}/healthz")
 
-    wait_for("a healthy fleet (`make status` shows what is there)", ready, 300)
-    rows = status.fleet(target, group)
-    return f"{len(rows)} instances in {len({row['zone'] for row in rows})} zones"
+    try:
+        wait_for("a healthy fleet", ready, HEALTHY_SECONDS)
+    except Failure as failure:
+        reasons = "\n".join([status.table(rows), *status.troubles(target, group)])
+        raise Failure(f"{failure}. `make up` goes on waiting. The fleet now:\n{reasons}") from None
+    note(f"{len(rows)} instances in {len({row['zone'] for row in rows})} zones")
 
 
 def _answers(url: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import platform as machine
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 import requests
 
 from evenkeel import status
+from evenkeel.bench_rollouts import DEPLOYS, rollouts, row
 from evenkeel.host import ROOT
 from evenkeel.stack import Stack
 from evenkeel.steps import Failure, Steps, stop, wait_for
@@ -38,6 +38,7 @@ class Bench:
         if not self.outputs or target.local is None:
             raise Failure("nothing runs here to be measured: run `make up` first")
         self.url = str(self.outputs["service_url"])
+        self.local = target.local
         self.mail = target.local.mail_url
         self.group = str(self.outputs["autoscaling_group_name"])
 
@@ -140,16 +141,10 @@ def _machine() -> str:
     return f"{len(names)} x {names[0] if names else machine.machine()}, {memory:.0f} GiB, Linux {machine.release().split('-')[0]}"
 
 
-def _row(what: str, values: list[float], unit: str) -> str:
-    ordered = sorted(values)
-    p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
-    return f"| {what} | {len(values)} | {statistics.median(values):.3g} {unit} | {p99:.3g} {unit} |"
-
-
 def main() -> None:
     try:
         bench = Bench(Target.from_environment())
-        steps = Steps(5)
+        steps = Steps(6)
         with steps.step(f"{SIGNUPS} signups, one after the other"):
             signups = bench.signups()
         with steps.step(f"{JOURNEYS} signups until their mail"):
@@ -158,21 +153,24 @@ def main() -> None:
             losses = bench.losses()
         with steps.step(f"{FAILOVERS} failovers of the database"):
             failovers = bench.failovers()
+        with steps.step(f"{DEPLOYS} deploys in a row, and every bad image, at 50 requests a second"):
+            rolled = rollouts(bench.local)
         with steps.step(f"a hundred instances, a hundred calls a second, for {SCALE_SECONDS} s"):
             scaled = scale()
     except Failure as failure:
         stop(str(failure))
     rows = [
-        _row("signup, answered through the load balancer", signups, "ms"),
-        _row("from the answer to the mail at the sink", journeys, "s"),
-        _row("loss of an instance to a full, healthy fleet", losses, "s"),
-        _row("longest wait for a signup while the database fails over", failovers, "s"),
+        row("signup, answered through the load balancer", signups, "ms"),
+        row("from the answer to the mail at the sink", journeys, "s"),
+        row("loss of an instance to a full, healthy fleet", losses, "s"),
+        row("longest wait for a signup while the database fails over", failovers, "s"),
     ]
     SCORES.write_text(
         "# Scores\n"
         f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. Machine: {_machine()}.\n"
         "Everything runs on it at once: load generator, fleet, database, functions. These are its seconds, not AWS's.\n\n"
         "| what | runs | median | p99 or worst |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n\n"
+        f"{rolled}\n\n"
         f"The twin's API by itself, on stub bodies: {scaled}\n"
     )
     print("\n".join(rows))

@@ -40,7 +40,7 @@ BAD = {
     "late errors": answering("500 Internal Server Error", 'path not in ("/healthz", "/readyz") and time.time() > started + 45'),
     "broken migration": f"""cat > {PYTHON}/migrations/versions/9999_broken.py <<'PYTHON'
 from alembic import op
-phase, floor = "expand", None
+phase = "expand"
 revision, down_revision, branch_labels, depends_on = "9999", "HEAD", None, None
 def upgrade():
     op.execute("ALTER TABLE of_no_such_name ADD COLUMN x int")

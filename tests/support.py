@@ -17,7 +17,8 @@ from evenkeel.host import ROOT
 from evenkeel.local import Local
 from evenkeel.target import Target
 
-NAME, SLOT = "test", 99
+# The tests' own region, unless another is named: benchmarks measure the one that runs.
+NAME, SLOT = os.environ.get("EVENKEEL_TEST_NAME", "test"), int(os.environ.get("EVENKEEL_TEST_SLOT", "99"))
 
 
 def evenkeel(command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:

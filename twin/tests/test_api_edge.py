@@ -187,6 +187,15 @@ def test_what_aws_has_and_the_twin_has_not(
         ),
         ("rds", "create_db_cluster", {"DBClusterIdentifier": "x", "Engine": "aurora-postgresql"}, "CreateDBCluster"),
         ("elbv2", "create_load_balancer", {"Name": "x", "Type": "network", "Subnets": ["subnet-1"]}, "Type network"),
+        (
+            "wafv2",
+            "associate_web_acl",
+            {
+                "WebACLArn": "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/x/0123456789ab",
+                "ResourceArn": "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/app/x/0123456789abcdef",
+            },
+            "AssociateWebACL",
+        ),
     ],
 )
 def test_parameters_without_effect_are_refused(

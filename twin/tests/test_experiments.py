@@ -253,7 +253,9 @@ def test_what_can_not_be_carried_out_is_refused_at_once(world: World, change: di
 
 
 @pytest.mark.rule(
-    "faults", "aws:ec2:api-insufficient-instance-capacity-error refuses RunInstances of its roles in its zones alone.", REFERENCE
+    "faults",
+    "aws:ec2:api-insufficient-instance-capacity-error refuses RunInstances and StartInstances of its roles in its zones alone.",
+    REFERENCE,
 )
 def test_a_role_without_capacity(client: Callable[[str], Any], served: Settings) -> None:
     iam, ec2, injector = client("iam"), client("ec2"), client("fis")
@@ -285,6 +287,10 @@ def test_a_role_without_capacity(client: Callable[[str], Any], served: Settings)
         targets={"who": {"resourceType": "aws:iam:role", "resourceArns": [roles["launcher"]], "selectionMode": "ALL"}},
         actions={"capacity": action},
     )["experimentTemplate"]["id"]
+    stopped = [ec2.run_instances(**run, SubnetId=subnet)["Instances"][0]["InstanceId"] for subnet in subnets]
+    ec2.get_waiter("instance_running").wait(InstanceIds=stopped)
+    ec2.stop_instances(InstanceIds=stopped)
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=stopped)
     started = injector.start_experiment(experimentTemplateId=template)["experiment"]["id"]
 
     def status() -> str:
@@ -297,7 +303,12 @@ def test_a_role_without_capacity(client: Callable[[str], Any], served: Settings)
     until(action_runs)
     with pytest.raises(ClientError, match="InsufficientInstanceCapacity"):
         as_role.run_instances(**run, SubnetId=subnets[0])
+    with pytest.raises(ClientError, match="InsufficientInstanceCapacity"):
+        as_role.start_instances(InstanceIds=stopped[:1])
+    as_role.start_instances(InstanceIds=stopped[1:])
+    ec2.start_instances(InstanceIds=stopped[:1])
     launched = [
+        *stopped,
         as_role.run_instances(**run, SubnetId=subnets[1])["Instances"][0]["InstanceId"],
         ec2.run_instances(**run, SubnetId=subnets[0])["Instances"][0]["InstanceId"],
     ]

@@ -91,8 +91,8 @@ resource "aws_autoscaling_group" "this" {
   health_check_grace_period = var.grace_period_seconds
   default_instance_warmup   = var.warmup_seconds
 
-  # Apply ends when the fleet serves, and fails when it doesn't.
-  wait_for_elb_capacity     = var.capacity.desired
+  # Apply ends when the instances run. That they serve is for the step after it: a wait for their health that fails leaves
+  # the group tainted, so that the next apply would destroy it, and says nothing of the reasons meanwhile.
   wait_for_capacity_timeout = "10m"
 
   launch_template {

@@ -11,6 +11,7 @@ from typing import Any
 from moto.core.exceptions import ServiceException
 
 from twin.bodies import power
+from twin.region.ec2 import InsufficientInstanceCapacity
 from twin.region.faults import CapacityFault, Faults
 from twin.region.fis import Progress, seconds_of
 from twin.region.region import Region
@@ -71,7 +72,10 @@ def end(region: Region, action: dict[str, Any], progress: Progress) -> None:
                 if parameters.get("completeIfInstancesTerminated") != "true":
                     raise ActionFailed(f"The instance {instance_id} can't be started: it was terminated meanwhile.")
             elif instance.state in ("stopped", "stopping"):
-                region.ec2.start_instances([instance_id])
+                try:
+                    region.ec2.start_instances([instance_id])
+                except InsufficientInstanceCapacity as error:
+                    raise ActionFailed(f"The instance {instance_id} can't be started: {error.message}") from None
 
 
 def hold(region: Region, action: dict[str, Any], progress: Progress, faults: Faults) -> None:

@@ -68,6 +68,19 @@ def install(region: Region) -> None:
 
 
 def _install_launch(region: Region) -> None:
+    def check_capacity(ec2: Any, instance_type: str, zone: str, *askers: str) -> None:
+        if region.faults.refuses_launch(zone, *askers):
+            zones = sorted(known.name for known in ec2.describe_availability_zones())
+            others = [other for other in zones if other != zone and not region.faults.refuses_launch(other, *askers)]
+            raise InsufficientInstanceCapacity(instance_type, zone, others)
+
+    @wrap(instances.InstanceBackend, "start_instances")
+    def start_instances(original: Any, self: Any, instance_ids: list[str]) -> Any:
+        for instance in self.get_multi_instances_by_id(instance_ids):
+            if instance.state == "stopped":
+                check_capacity(self, instance.instance_type, instance.placement.zone, CALLER.get())
+        return original(self, instance_ids)
+
     @wrap(instances.InstanceBackend, "run_instances")
     def run_instances(original: Any, self: Any, image_id: str, count: int, user_data: Any, groups: Any, **options: Any) -> Any:
         if options.get("launch_template"):
@@ -96,10 +109,8 @@ def _install_launch(region: Region) -> None:
         subnet_id = options.get("subnet_id") or next((nic["SubnetId"] for nic in nics if nic.get("SubnetId")), None)
         zone = self.get_subnet(subnet_id).availability_zone if subnet_id else options.get("placement")
         askers = options.pop("asker", ""), CALLER.get()  # ARNs of the Auto Scaling group or the role that launches
-        if zone and region.faults.refuses_launch(zone, *askers):
-            zones = sorted(known.name for known in self.describe_availability_zones())
-            others = [other for other in zones if other != zone and not region.faults.refuses_launch(other, *askers)]
-            raise InsufficientInstanceCapacity(options.get("instance_type") or "m1.small", zone, others)
+        if zone:
+            check_capacity(self, options.get("instance_type") or "m1.small", zone, *askers)
         before = set(self.reservations)
         try:
             reservation = original(self, image_id, count, user_data, groups, **options)

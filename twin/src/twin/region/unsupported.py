@@ -170,6 +170,7 @@ for _operation, _name in (
     refuse("elbv2", _operation, _name, "nobody can be asked to sign in", (*_OFF, "forward", "redirect", "fixed-response"))
 for _operation in ("CreateListener", "ModifyListener"):
     refuse("elbv2", _operation, "MutualAuthentication.Mode", "client certificates are not asked for", (*_OFF, "off"))
+refuse_operation("wafv2", "AssociateWebACL", "load balancers let every request through to their rules")
 
 refuse("iam", "CreateUser", "PermissionsBoundary", "roles have boundaries, users have not")
 for _name in ("AssumeRoleWithWebIdentity", "AssumeRoleWithSAML", "AssumeRoot", "GetFederationToken"):
