@@ -57,7 +57,7 @@ conformance: setup  ## Run the tests of AWS's rules, and write docs/conformance.
 lint: setup  ## Format, types, Ansible, Terraform, shell
 	@$(VENV)/python -m evenkeel.lint
 
-bench: setup  ## Measure: signups, mails, losses, failovers, scale
+bench: setup  ## Measure: signups, mails, losses, failovers, rollouts, scale
 	@$(VENV)/python -m evenkeel.bench
 
 clean: down  ## Remove images, caches and the virtual environment too

@@ -52,8 +52,8 @@ source "amazon-ebs" "image" {
   ssh_interface = "public_ip"
   ssh_timeout   = "5m"
 
+  # No description: it is set before the tags, so a role would have to be allowed to change images that have none.
   ami_name        = local.image
-  ami_description = "Debian 13, hardened, with the signup service ${var.service_version}."
   tags            = local.tags
   snapshot_tags   = local.tags
   run_tags        = merge(local.tags, { Name = "${local.image}-build" })

@@ -20,6 +20,7 @@ import boto3
 import pytest
 import yaml
 from botocore.exceptions import ClientError
+from images import GOOD, variant
 from support import Platform
 
 from evenkeel import status
@@ -186,7 +187,7 @@ def test_every_suite_is_checked() -> None:
 @pytest.mark.long
 def test_a_release_reaches_staging_and_production(pipeline: Pipeline, platform: Platform) -> None:
     before = images(platform)
-    code, log = pipeline.run("release.yml", {"staging_target": "twin", "production_target": "twin"})
+    code, log = pipeline.run("release.yml", {"staging_target": "twin", "production_target": "twin", "fresh": "true"})
     assert code == 0, log[-6000:]
 
     papers = pipeline.artifacts / "release" / "release"
@@ -217,12 +218,7 @@ def test_a_release_reaches_staging_and_production(pipeline: Pipeline, platform: 
 @pytest.mark.long
 def test_a_failed_smoke_test_rolls_back(pipeline: Pipeline, platform: Platform) -> None:
     before = images(platform)
-    older = [
-        image
-        for image in platform.target.client("ec2").describe_images(Owners=["self"])["Images"]
-        if image["ImageId"] not in before and image["State"] == "available"
-    ]
-    image = max(older, key=lambda one: one["CreationDate"])["ImageId"]
+    image = variant(platform, GOOD)
     # Nobody answers there.
     unreachable = {"SERVICE_URL": f"http://127.{platform.local.slot}.1.1:9"}
     code, log = pipeline.run("deploy.yml", {"environment": "production", "target": "twin", "image": image}, unreachable)
