@@ -31,6 +31,14 @@ def answering(status_line: str, condition: str) -> str:
     return f"cat >> {PYTHON}/wsgi.py <<'PYTHON'\n{code}PYTHON"
 
 
+LEAK = """
+_inner, _leaked = app.wsgi_app, []
+def _outer(environ, start_response):
+    if environ["PATH_INFO"] not in ("/healthz", "/readyz"):
+        _leaked.append(bytearray(20 * 2**20))
+    return _inner(environ, start_response)
+app.wsgi_app = _outer
+"""
 GOOD = "echo changed > /etc/signup-variant"
 BAD = {
     "crash at start": "printf '#!/bin/sh\\nexit 1\\n' > /opt/signup/current/bin/gunicorn",
@@ -38,6 +46,8 @@ BAD = {
     "slow start": "cd /etc/systemd/system && mkdir -p signup.service.d && "
     "printf '[Service]\\nExecStartPre=+/bin/sleep 900\\nTimeoutStartSec=1000\\n' > signup.service.d/slow.conf",
     "late errors": answering("500 Internal Server Error", 'path not in ("/healthz", "/readyz") and time.time() > started + 45'),
+    # Twenty megabytes a request: the kernel ends the worker, and with it the requests at hand, again and again.
+    "leaking memory": f"cat >> {PYTHON}/wsgi.py <<'PYTHON'\n{LEAK}PYTHON",
     "broken migration": f"""cat > {PYTHON}/migrations/versions/9999_broken.py <<'PYTHON'
 from alembic import op
 phase = "expand"

@@ -111,6 +111,15 @@ def test_metadata_asks_for_a_token(instance: dict[str, Any], key: Path) -> None:
     assert answers.split() == ["401", "401", instance["InstanceId"], "400"]
 
 
+def test_memory_is_the_types_own(instance: dict[str, Any], key: Path) -> None:
+    """A process that takes more than the instance has is ended, and the instance goes on."""
+    assert instance["InstanceType"] == "t3.micro"  # 1 GiB
+    take = "python3 -c 'len(bytearray({} * 2**20))'; echo $?"
+    assert ssh(key, instance, take.format(600)).splitlines()[-1] == "0"
+    assert ssh(key, instance, take.format(1200)).splitlines()[-1] == "137"
+    assert ssh(key, instance, "systemctl is-active ssh") == "active"
+
+
 def test_private_addresses_are_private(instance: dict[str, Any]) -> None:
     """The host has no route into a subnet, as there is none from outside a VPC; only the public address leads there."""
     routes = subprocess.run(["ip", "-json", "route"], capture_output=True, text=True, check=True).stdout

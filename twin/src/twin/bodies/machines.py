@@ -29,8 +29,8 @@ _PREFIX = "i-"  # of instance ids, which are the containers' names; databases an
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine is made from: its instance id, podman image, private DNS name, place in the network, and its public
-    address or ""."""
+    """What a machine is made from: its instance id, podman image, private DNS name, place in the network, its public
+    address or "", and its memory in MiB, 0 for as much as there is."""
 
     id: str
     image: str
@@ -40,6 +40,7 @@ class Machine:
     cidr: str
     address: str
     public: str = ""
+    memory: int = 0
 
 
 class Machines:
@@ -66,6 +67,8 @@ class Machines:
             f"--dns={DNS_ADDRESS}",
             f"--dns-search={domain}",
             *(f"--cap-add={capability}" for capability in CAPABILITIES),
+            # Without swap, as AWS's instances are.
+            *((f"--memory={machine.memory}m", f"--memory-swap={machine.memory}m") if machine.memory else ()),
         )
         self._deaths.watch(
             machine.id, self.podman.start(machine.id, machine.image, "/sbin/init", netns=namespace, options=options)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+
 from twin.bodies.machines import POWERED_OFF, REBOOTED, Machine, Machines
 from twin.control.loop import Loop
 from twin.region.ec2 import set_state
@@ -233,6 +235,7 @@ class Instances(Loop):
                 cidr=subnet.cidr_block,
                 address=instance.private_ip,
                 public=instance.public_ip or "",
+                memory=INSTANCE_TYPES.get(instance.instance_type, {}).get("MemoryInfo", {}).get("SizeInMiB", 0),
             )
 
     def _dark(self, instance: Any) -> bool:
