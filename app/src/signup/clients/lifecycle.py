@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import boto3
 from botocore.exceptions import ClientError
 
-from signup.clients.config import AWS_ERRORS, CONFIG, error_code
+from signup.clients.config import AWS_ERRORS, error_code
+from signup.clients.late import LateClient
 
 
 class LifecycleUnavailable(Exception):
@@ -17,12 +17,12 @@ class LifecycleAction:
 
     def __init__(self, group: str, hook: str, instance_id: str, region: str) -> None:
         self._names = {"AutoScalingGroupName": group, "LifecycleHookName": hook, "InstanceId": instance_id}
-        self._client = boto3.session.Session(region_name=region).client("autoscaling", config=CONFIG)
+        self._client = LateClient("autoscaling", region)
 
     def heartbeat(self) -> bool:
         """Start the hook's timeout anew; False while the instance does not wait for the hook. Raises LifecycleUnavailable."""
         try:
-            self._client.record_lifecycle_action_heartbeat(**self._names)
+            self._client().record_lifecycle_action_heartbeat(**self._names)
         except AWS_ERRORS as error:
             return _not_waiting(error)
         return True
@@ -30,7 +30,7 @@ class LifecycleAction:
     def complete(self) -> bool:
         """Let the instance go; False while it does not wait for the hook. Raises LifecycleUnavailable."""
         try:
-            self._client.complete_lifecycle_action(**self._names, LifecycleActionResult="CONTINUE")
+            self._client().complete_lifecycle_action(**self._names, LifecycleActionResult="CONTINUE")
         except AWS_ERRORS as error:
             return _not_waiting(error)
         return True

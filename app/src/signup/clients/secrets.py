@@ -6,9 +6,8 @@ import json
 import threading
 from dataclasses import dataclass, field
 
-import boto3
-
-from signup.clients.config import AWS_ERRORS, CONFIG, error_code
+from signup.clients.config import AWS_ERRORS, error_code
+from signup.clients.late import LateClient
 
 
 class CredentialsUnavailable(Exception):
@@ -28,7 +27,7 @@ class DatabaseCredentials:
 
     def __init__(self, secret_arn: str, region: str | None) -> None:
         self._secret_arn = secret_arn
-        self._client = boto3.session.Session(region_name=region).client("secretsmanager", config=CONFIG)
+        self._client = LateClient("secretsmanager", region)
         self._lock = threading.Lock()
         self._current: Credentials | None = None
 
@@ -42,7 +41,7 @@ class DatabaseCredentials:
 
     def _read(self) -> Credentials:
         try:
-            answer = self._client.get_secret_value(SecretId=self._secret_arn)
+            answer = self._client().get_secret_value(SecretId=self._secret_arn)
         except AWS_ERRORS as error:
             raise CredentialsUnavailable(f"the database's secret can't be read: {error_code(error)}") from error
         try:

@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from uuid import UUID
 
-import boto3
 from botocore.exceptions import ClientError
 
-from signup.clients.config import AWS_ERRORS, CONFIG, error_code
+from signup.clients.config import AWS_ERRORS, error_code
+from signup.clients.late import LateClient
 
 
 class TokensUnavailable(Exception):
@@ -30,7 +30,7 @@ class TokenTable:
 
     def __init__(self, table: str, region: str) -> None:
         self._table = table
-        self._client = boto3.session.Session(region_name=region).client("dynamodb", config=CONFIG)
+        self._client = LateClient("dynamodb", region)
 
     def consume(self, token: str) -> TokenClaim | None:
         """Consume a token in one conditional write; None if it is unknown or expired.
@@ -40,7 +40,7 @@ class TokenTable:
         Raises TokensUnavailable.
         """
         try:
-            answer = self._client.update_item(
+            answer = self._client().update_item(
                 TableName=self._table,
                 Key={"token_hash": {"S": hashlib.sha256(token.encode()).hexdigest()}},
                 ConditionExpression="attribute_exists(token_hash) AND expires_at > :now",

@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import boto3
-
-from signup.clients.config import AWS_ERRORS, CONFIG, error_code
+from signup.clients.config import AWS_ERRORS, error_code
+from signup.clients.late import LateClient
 
 
 class PublishFailed(Exception):
@@ -20,11 +19,11 @@ class Topic:
 
     def __init__(self, topic_arn: str, region: str) -> None:
         self._topic_arn = topic_arn
-        self._client = boto3.session.Session(region_name=region).client("sns", config=CONFIG)
+        self._client = LateClient("sns", region)
 
     def publish(self, message: Mapping[str, Any]) -> None:
         """Publish one message; raises PublishFailed."""
         try:
-            self._client.publish(TopicArn=self._topic_arn, Message=json.dumps(message))
+            self._client().publish(TopicArn=self._topic_arn, Message=json.dumps(message))
         except AWS_ERRORS as error:
             raise PublishFailed(error_code(error)) from error
