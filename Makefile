@@ -57,8 +57,8 @@ conformance: setup  ## Run the tests of AWS's rules, and write docs/conformance.
 lint: setup  ## Format, types, Ansible, Terraform, shell
 	@$(VENV)/python -m evenkeel.lint
 
-bench: setup  ## Measure: signups, mails, losses, failovers, rollouts, scale
-	@$(VENV)/python -m evenkeel.bench
+bench: setup  ## Measure, and write docs/scores.md: PARTS="service deploys bad-images scale"
+	@$(VENV)/python -m evenkeel.bench $(PARTS)
 
 clean: down  ## Remove images, caches and the virtual environment too
 	@rm -rf .state build .venv

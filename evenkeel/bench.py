@@ -1,4 +1,4 @@
-"""`make bench`: measures the platform that runs, and writes docs/scores.md.
+"""`make bench`: measures the platform that runs, and writes docs/scores.md; `make bench PARTS="service scale"` only these parts.
 
 The seconds are this machine's, not AWS's. Traffic goes to the local region alone, bounded in count.
 """
@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import json
 import os
-import platform as machine
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from evenkeel import status
-from evenkeel.bench_rollouts import DEPLOYS, rollouts, row
+from evenkeel.bench_rollouts import DEPLOYS, bad_images, deploys
 from evenkeel.host import ROOT
+from evenkeel.scores import FILE, keep, row, table
 from evenkeel.stack import Stack
 from evenkeel.steps import Failure, Steps, stop, wait_for
 from evenkeel.target import Target
 
-SCORES = ROOT / "docs" / "scores.md"
 LOSSES, FAILOVERS, SIGNUPS, JOURNEYS = 3, 3, 200, 10
 SCALE_SECONDS = 300
 
@@ -131,52 +130,43 @@ def scale() -> str:
         if done.returncode:
             raise Failure(f"the twin does not keep up: {done.stdout.strip().splitlines()[-1]}")
         figures: dict[str, Any] = json.loads(report.read_text())
-        return "; ".join(f"{name}: {value}" for name, value in figures.items())
+        return table(("what", f"in {SCALE_SECONDS} s"), [f"| {name} | {value} |" for name, value in figures.items()])
 
 
-def _machine() -> str:
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+def service(bench: Bench) -> str:
+    """Signups, mails, losses and failovers; returns Markdown."""
+    rows = [
+        row("signup, answered through the load balancer", bench.signups(), "ms"),
+        row("from the answer to the mail at the sink", bench.journeys(), "s"),
+        row("loss of an instance to a full, healthy fleet", bench.losses(), "s"),
+        row("longest wait for a signup while the database fails over", bench.failovers(), "s"),
     ]
-    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1024**2
-    return f"{len(names)} x {names[0] if names else machine.machine()}, {memory:.0f} GiB, Linux {machine.release().split('-')[0]}"
+    return table(("what", "runs", "median", "p99 or worst"), rows)
 
 
-def main() -> None:
+PARTS: dict[str, tuple[str, Callable[[Bench], str]]] = {
+    "service": (f"The service: {SIGNUPS} signups, {JOURNEYS} mails, {LOSSES} losses, {FAILOVERS} failovers", service),
+    "deploys": (f"Rollouts: {DEPLOYS} deploys in a row", lambda bench: deploys(bench.local)),
+    "bad-images": ("Rollouts: bad images", lambda bench: bad_images(bench.local)),
+    "scale": ("The twin's API: a hundred stub instances, a hundred calls a second", lambda _: scale()),
+}
+
+
+def main(names: list[str]) -> None:
+    unknown = set(names) - set(PARTS)
+    if unknown:
+        stop(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     try:
         bench = Bench(Target.from_environment())
-        steps = Steps(6)
-        with steps.step(f"{SIGNUPS} signups, one after the other"):
-            signups = bench.signups()
-        with steps.step(f"{JOURNEYS} signups until their mail"):
-            journeys = bench.journeys()
-        with steps.step(f"{LOSSES} losses of an instance"):
-            losses = bench.losses()
-        with steps.step(f"{FAILOVERS} failovers of the database"):
-            failovers = bench.failovers()
-        with steps.step(f"{DEPLOYS} deploys in a row, and every bad image, at 50 requests a second"):
-            rolled = rollouts(bench.local)
-        with steps.step(f"a hundred instances, a hundred calls a second, for {SCALE_SECONDS} s"):
-            scaled = scale()
+        steps = Steps(len(names or PARTS))
+        for name in names or PARTS:
+            title, measure = PARTS[name]
+            with steps.step(title):
+                keep(title, measure(bench))
     except Failure as failure:
         stop(str(failure))
-    rows = [
-        row("signup, answered through the load balancer", signups, "ms"),
-        row("from the answer to the mail at the sink", journeys, "s"),
-        row("loss of an instance to a full, healthy fleet", losses, "s"),
-        row("longest wait for a signup while the database fails over", failovers, "s"),
-    ]
-    SCORES.write_text(
-        "# Scores\n"
-        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. Machine: {_machine()}.\n"
-        "Everything runs on it at once: load generator, fleet, database, functions. These are its seconds, not AWS's.\n\n"
-        "| what | runs | median | p99 or worst |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n\n"
-        f"{rolled}\n\n"
-        f"The twin's API by itself, on stub bodies: {scaled}\n"
-    )
-    print("\n".join(rows))
-    print(f"written to {SCORES.relative_to(ROOT)}")
+    print(f"written to {FILE.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
