@@ -36,7 +36,9 @@ NEXT = {
     "InProgress": {"Baking", "Successful", "Failed", "Cancelling", "RollbackInProgress"},
     "Baking": {"Successful", "Failed", "Cancelling", "RollbackInProgress"},
     "Cancelling": {"Cancelled"},
-    "RollbackInProgress": {"RollbackSuccessful", "RollbackFailed"},
+    # Cancelling is for "an instance refresh or rollback that is in progress":
+    # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CancelInstanceRefresh.html
+    "RollbackInProgress": {"RollbackSuccessful", "RollbackFailed", "Cancelling"},
 }
 
 
@@ -140,6 +142,7 @@ class Observer:
         self.scenario = scenario
         self.random = random.Random(scenario.seed)  # noqa: S311
         self.asked: set[str] = set()
+        self.stopped_rollback = False
         self.rang: list[str] = []  # status of the refresh when the alarm rang
         self.new_image = ""
         self.broken = False
@@ -252,6 +255,7 @@ class Observer:
                 try:
                     call(AutoScalingGroupName="fleet")
                     self.asked.add(kind)
+                    self.stopped_rollback |= kind == "cancel" and before == "RollbackInProgress"
                     assert before not in ENDED
                 except ClientError as error:
                     code = error.response["Error"]["Code"]
@@ -343,7 +347,7 @@ class Observer:
         if forced and not self.asked:
             assert status != "Successful", refresh
         assert 0 <= refresh["PercentageComplete"] <= 100
-        assert ("RollbackDetails" in refresh) == status.startswith("Rollback")
+        assert ("RollbackDetails" in refresh) == (status.startswith("Rollback") or self.stopped_rollback)
         assert "EndTime" in refresh
         if status == "Successful":
             assert self.group_version() == self.new

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,10 @@ class Podman:
 
     def run(self, *args: str, stdin: str | None = None, check: bool = True, timeout: float = 300) -> str:
         """Run podman; returns its standard output. Raises PodmanError with podman's own words."""
+        with self._store(fcntl.LOCK_SH):
+            return self._run(*args, stdin=stdin, check=check, timeout=timeout)
+
+    def _run(self, *args: str, stdin: str | None = None, check: bool = True, timeout: float = 300) -> str:
         done = subprocess.run(
             self.command(*args),
             input=stdin,
@@ -85,6 +92,14 @@ class Podman:
             words = (done.stderr or done.stdout).strip().splitlines()
             raise PodmanError(f"podman {args[0]}: {words[-1] if words else f'exit {done.returncode}'}")
         return done.stdout.strip()
+
+    @contextmanager
+    def _store(self, how: int) -> Iterator[None]:
+        """Hold the store, which all regions of a place share: together with other commands, or alone."""
+        self.settings.store.mkdir(parents=True, exist_ok=True)
+        with (self.settings.store / "podman.lock").open("w") as file:
+            fcntl.flock(file, how)
+            yield
 
     def start(self, name: str, image: str, *command: str, netns: Path, options: tuple[str, ...] = ()) -> int:
         """Start container `name` in network namespace `netns`; returns the host's process id of its first process."""
@@ -123,7 +138,10 @@ class Podman:
             until = time.monotonic() + _SETTLE_SECONDS
             while _mentioned(str(self.settings.runroot).encode()) and time.monotonic() < until:
                 time.sleep(0.1)
-            shutil.rmtree(self.settings.runroot, ignore_errors=True)
+            with self._store(fcntl.LOCK_EX):
+                if self._run("ps", "--all", "--quiet"):  # another twin has started one meanwhile
+                    return
+                shutil.rmtree(self.settings.runroot, ignore_errors=True)
             if not _CACHE.with_name("storage").exists():
                 shutil.rmtree(_CACHE, ignore_errors=True)
 
