@@ -91,7 +91,7 @@ def _await_service(target: Target, outputs: dict[str, Any], note: Callable[[str]
         wait_for("a healthy fleet", ready, HEALTHY_SECONDS)
     except Failure as failure:
         reasons = "\n".join([status.table(rows), *status.troubles(target, group)])
-        raise Failure(f"{failure}. `make up` goes on waiting. The fleet now:\n{reasons}") from None
+        raise Failure(f"{failure}; `make up` again goes on waiting. The fleet now:\n{reasons}") from None
     note(f"{len(rows)} instances in {len({row['zone'] for row in rows})} zones")
 
 

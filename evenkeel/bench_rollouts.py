@@ -16,6 +16,7 @@ from evenkeel.scores import row, table
 from evenkeel.steps import Failure
 
 DEPLOYS = 10
+_WHEN = ("before", "during")
 
 
 def deploys(local: Local) -> str:
@@ -39,9 +40,6 @@ def bad_images(local: Local) -> str:
         for each in _measured(local, "bad_image")
     ]
     return table(("a bad image, at 50 requests/s", "ended after", "requests", "failed", "least healthy", "because"), rows)
-
-
-_WHEN = ("before", "during")
 
 
 def _measured(local: Local, which: str) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ NEXT = {
     "InProgress": {"Baking", "Successful", "Failed", "Cancelling", "RollbackInProgress"},
     "Baking": {"Successful", "Failed", "Cancelling", "RollbackInProgress"},
     "Cancelling": {"Cancelled"},
-    # Cancelling is for "an instance refresh or rollback that is in progress":
+    # A rollback can be cancelled as a refresh can:
     # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CancelInstanceRefresh.html
     "RollbackInProgress": {"RollbackSuccessful", "RollbackFailed", "Cancelling"},
 }
