@@ -58,6 +58,10 @@ class Exit:
             self.times.setdefault(lifecycle, time.time() - self.began)
         return lifecycle == "gone"
 
+    def let_go(self) -> float:
+        """Seconds from the request until the hook was seen to wait no more."""
+        return self.times.get("Terminating:Proceed", self.times["gone"])
+
     def at(self, unit: str, words: str) -> float:
         """Seconds from the request to an entry of the journal."""
         said = [(moment, message) for moment, owner, message in self.entries if owner == unit]
@@ -129,23 +133,24 @@ def test_an_instance_leaves_under_load_and_nobody_notices(platform: Platform) ->
     waits = leaving.at("signup-drain.service", "lifecycle hook waits")
     terms = [leaving.at("signup.service", "Handling signal: term"), leaving.at("signup-outbox.service", "Stopping")]
     ended = [leaving.at("signup.service", "Deactivated successfully"), leaving.at("signup-outbox.service", "publisher stopped")]
-    completed = leaving.at("signup-leave.service", "lifecycle action completed")
+    completes = leaving.at("signup-leave.service", "completing the lifecycle action")
     failed = running.failed()
     print(
         f"\n{len(running.sent())} requests, {len(failed)} failed; noticed after {noticed:.1f} s, drained and waiting after "
-        f"{waits:.1f} s, SIGTERM after {min(terms):.1f} s, ended after {max(ended):.1f} s, completed after {completed:.1f} s, "
-        f"out of the group after {leaving.times['gone']:.1f} s; {leaving.seen}; {told(failed, leaving)}"
+        f"{waits:.1f} s, SIGTERM after {min(terms):.1f} s, ended after {max(ended):.1f} s, completing after {completes:.1f} s, "
+        f"let go after {leaving.let_go():.1f} s, out of the group after {leaving.times['gone']:.1f} s; {leaving.seen}; "
+        f"{told(failed, leaving)}"
     )
     # The load balancer drained it before the hook waited, as AWS does, and the service heard of it after that.
     lifecycle = [state for state, _ in leaving.seen]
     assert ("Terminating", "draining") in leaving.seen
     assert lifecycle.index("Terminating") < lifecycle.index("Terminating:Wait") < lifecycle.index("gone")
     assert all(target != "draining" for state, target in leaving.seen if state == "Terminating:Wait")
-    assert noticed < waits < min(terms) < max(ended) < completed
+    assert noticed < waits < min(terms) < max(ended) < completes < leaving.let_go()
     assert waits >= drain - 1
     # Nothing was killed, and nothing waited for a timeout.
     assert not [message for _, _, message in leaving.entries if "SIGKILL" in message or "timed out" in message.lower()]
-    assert completed < platform.outputs["longest_exit_seconds"]
+    assert leaving.let_go() < platform.outputs["longest_exit_seconds"]
     nobody_noticed(running, leaving)
     activities = platform.target.client("autoscaling").describe_scaling_activities(
         AutoScalingGroupName=platform.outputs["autoscaling_group_name"]
@@ -163,7 +168,7 @@ def test_a_dead_agent_delays_an_exit_by_the_hooks_timeout_and_no_more(platform: 
         leaving.terminate()
         wait_until("its end", leaving.gone)
         wait_until("three healthy instances", lambda: whole(platform, victim))
-    waited = leaving.times["Terminating:Proceed"] if "Terminating:Proceed" in leaving.times else leaving.times["gone"]
+    waited = leaving.let_go()
     print(f"\n{len(running.sent())} requests, {len(running.failed())} failed; let go after {waited:.1f} s; {leaving.seen}")
     # A plain shutdown then ended the service, by SIGTERM as well.
     assert leaving.at("signup.service", "Handling signal: term") >= drain_seconds(platform)

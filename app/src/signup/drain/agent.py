@@ -113,6 +113,8 @@ def complete(action: Callable[[], Waits], stop: threading.Event, seconds: float 
     """Complete the lifecycle action, trying for `seconds`; False when that did not work out."""
     until = time.monotonic() + seconds
     trouble = ""
+    # Before, since success may end this machine sooner than its last line leaves it.
+    log.info("completing the lifecycle action")
     while not stop.is_set() and time.monotonic() < until:
         try:
             if action().complete():
