@@ -25,6 +25,8 @@ def deploys(local: Local) -> str:
     rows = [row(name, [float(each["steps"][name]) for each in found], "s") for name in found[0]["steps"]]
     rows.append(row("the whole command", [each["seconds"] for each in found], "s"))
     rows += [row(f"99th percentile of answers {when}", [each[f"p99 {when} ms"] for each in found], "ms") for when in _WHEN]
+    slower = [each["p99 during ms"] / each["p99 before ms"] for each in found]
+    rows.append(row("the latter in multiples of the former", slower, ""))
     sums = {name: sum(each[name] for each in found) for name in ("requests", "signups", "failed", "lost")}
     return table(("a deploy of another image at 50 requests/s", "runs", "median", "worst"), rows) + (
         f"\n\n{len(found)} deploys in a row: {sums['requests']} requests, {sums['failed']} failed; {sums['signups']} signups "

@@ -32,7 +32,8 @@ def row(what: str, values: list[float], unit: str) -> str:
     """A line of a table: how many, their median, and their 99th percentile, which of fewer than a hundred is the worst."""
     ordered = sorted(values)
     p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
-    return f"| {what} | {len(values)} | {statistics.median(values):.3g} {unit} | {p99:.3g} {unit} |"
+    shown = [f"{value:.3g} {unit}".rstrip() for value in (statistics.median(values), p99)]
+    return f"| {what} | {len(values)} | {shown[0]} | {shown[1]} |"
 
 
 def _machine() -> str:

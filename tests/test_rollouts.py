@@ -34,6 +34,8 @@ pytestmark = pytest.mark.long
 
 RATE = 50
 DEPLOYS = int(os.environ.get("EVENKEEL_DEPLOYS", "1"))
+# What is measured needs more requests before a deploy to be compared with those during it.
+BEFORE = RATE * (40 if "EVENKEEL_DEPLOYS" in os.environ else 10)
 # Those whose whole way is shorter than a test's patience; EVENKEEL_DEPLOYS asks for all.
 BAD_HERE = list(BAD) if "EVENKEEL_DEPLOYS" in os.environ else ["crash at start", "late errors"]
 # What ends the rollout of those that turn healthy.
@@ -101,7 +103,7 @@ def test_a_deploy_loses_no_request(platform: Platform, images: list[str], number
     new = next(image for image in images if image != old)
     with load(platform.url, RATE) as running, watched(platform) as capacity:
         began = time.monotonic()
-        wait_until("requests before the deploy", lambda: len(running.outcomes) > 10 * RATE)
+        wait_until("requests before the deploy", lambda: len(running.outcomes) > BEFORE)
         started = time.monotonic()
         done = evenkeel("deploy", IMAGE=new)
         ended = time.monotonic()
