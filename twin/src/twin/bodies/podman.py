@@ -102,10 +102,14 @@ class Podman:
             yield
 
     def start(self, name: str, image: str, *command: str, netns: Path, options: tuple[str, ...] = ()) -> int:
-        """Start container `name` in network namespace `netns`; returns the host's process id of its first process."""
-        label = f"{LABEL}={self.settings.name}"
+        """Start container `name` in network namespace `netns`; returns the host's process id of its first process.
+
+        Each gets as much of the host's processors as any other: in podman's own control group all of them together would
+        weigh as much as one process of the host, and those that serve would wait for those that boot.
+        """
+        own = (f"--name={name}", f"--label={LABEL}={self.settings.name}", f"--network=ns:{netns}", "--cgroup-parent=/")
         self.remove(name)
-        self.run("run", "--detach", f"--name={name}", f"--label={label}", f"--network=ns:{netns}", *options, image, *command)
+        self.run("run", "--detach", *own, *options, image, *command)
         return self.pid(name)
 
     def pid(self, name: str) -> int:
