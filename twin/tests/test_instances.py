@@ -87,6 +87,23 @@ def ssh(key: Path, instance: dict[str, Any], command: str) -> str:
     return done.stdout.strip()
 
 
+def weight(settings: Settings, instance_id: str) -> int:
+    """What the kernel gives a machine of the processors, in the unit of version 1 or 2 of its control groups."""
+    pid = Podman(settings).pid(instance_id)
+    lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    root = Path("/sys/fs/cgroup")
+    for _, controllers, path in lines:
+        if "cpu" in controllers.split(","):
+            return int((root / controllers / path.lstrip("/") / "cpu.shares").read_text())
+    group = next(path for _, controllers, path in lines if not controllers).removesuffix("/init.scope").lstrip("/")
+    return int((root / group / "cpu.weight").read_text())
+
+
+def test_a_machine_that_boots_yields_to_those_that_serve(instance: dict[str, Any], served: Settings) -> None:
+    before = weight(served, instance["InstanceId"])
+    until(lambda: weight(served, instance["InstanceId"]) > 4 * before)
+
+
 def test_cloud_init_takes_key_user_data_and_host_name(instance: dict[str, Any], key: Path) -> None:
     shown = ssh(key, instance, "cloud-init status --wait; cat /etc/from-user-data; echo; hostname; sudo -n id -u; hostname -I")
     status, text, host, root, addresses = shown.splitlines()

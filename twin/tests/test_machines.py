@@ -11,6 +11,8 @@ from botocore.exceptions import ClientError
 from world import SimulatedInstances, World, living
 
 from twin.bodies.machines import POWERED_OFF, REBOOTED
+from twin.control.instances import BOOT_SECONDS
+from twin.region import target_health
 from twin.region.ec2 import set_state
 
 STATE_REASONS = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html"
@@ -53,6 +55,21 @@ def test_a_machine_that_does_not_boot_terminates_its_instance(world: World) -> N
     assert reason["Code"] == "Server.InternalError"
     assert reason["Message"] == "Server.InternalError: Internal error on launch: podman run: there is no /sbin/init"
     assert world.machines.found() == {}
+
+
+def test_a_machine_has_its_whole_share_once_it_serves_or_has_had_time_to_boot(world: World) -> None:
+    idle, target = running(world), running(world)
+    elb = world.client("elbv2")
+    group = elb.create_target_group(Name="some", Protocol="HTTP", Port=80, VpcId=target.vpc_id)["TargetGroups"][0]
+    elb.register_targets(TargetGroupArn=group["TargetGroupArn"], Targets=[{"Id": target.id}])
+    world.step(3)
+    assert world.machines.settled == []
+    record = world.region.backend("elbv2").target_groups[group["TargetGroupArn"]]
+    target_health.verdicts(record)[target.id, 80] = target_health.Verdict(target_health.HEALTHY)
+    world.step(1)
+    assert world.machines.settled == [target.id]
+    world.step(BOOT_SECONDS)
+    assert world.machines.settled == [target.id, idle.id]
 
 
 def test_a_stopped_machine_that_does_not_start_is_stopped_again(world: World) -> None:

@@ -44,6 +44,7 @@ class StubMachines:
         self.codes: dict[str, int] = {}
         self.images: set[str] = set()
         self.withdrawn: list[str] = []
+        self.settled: list[str] = []
 
     def boot(self, machine: Machine) -> None:
         self._run(machine)
@@ -58,6 +59,10 @@ class StubMachines:
         if words:
             raise PodmanError(words)
         self.exists[machine.id] = True
+
+    def booted(self, name: str) -> None:
+        assert name in self.exists
+        self.settled.append(name)
 
     def adopt(self, machine: Machine) -> None:
         assert self.exists[machine.id]

@@ -24,6 +24,8 @@ REBOOTED = 129
 POWERED_OFF = 130
 STOP_SECONDS = 30  # what services get to end in, before they are killed
 NOTICE_SECONDS = 60.0
+# Weights of a machine when the host's processors are short: elsewhere a machine that boots takes nothing from those that serve.
+SHARES, BOOT_SHARES = 1024, 128
 _PREFIX = "i-"  # of instance ids, which are the containers' names; databases and functions are named otherwise
 
 
@@ -66,6 +68,7 @@ class Machines:
             f"--hostname={host}",
             f"--dns={DNS_ADDRESS}",
             f"--dns-search={domain}",
+            f"--cpu-shares={BOOT_SHARES}",
             *(f"--cap-add={capability}" for capability in CAPABILITIES),
             # Without swap, as AWS's instances are.
             *((f"--memory={machine.memory}m", f"--memory-swap={machine.memory}m") if machine.memory else ()),
@@ -74,6 +77,10 @@ class Machines:
             machine.id, self.podman.start(machine.id, machine.image, "/sbin/init", netns=namespace, options=options)
         )
         self._publish(machine)
+
+    def booted(self, name: str) -> None:
+        """Give a machine its whole share of the host's processors."""
+        self.podman.run("update", f"--cpu-shares={SHARES}", name)
 
     def start(self, machine: Machine) -> None:
         """Start a machine that was stopped; it keeps its files and its private address."""

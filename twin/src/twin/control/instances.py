@@ -12,6 +12,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from twin.bodies.machines import POWERED_OFF, REBOOTED, Machine, Machines
 from twin.control.loop import Loop
+from twin.region import target_health
 from twin.region.ec2 import set_state
 from twin.region.images import ImageCatalog, podman_image
 from twin.region.region import Region
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
 NO_CAPACITY = ("Server.InsufficientInstanceCapacity", "Insufficient capacity to satisfy the instance request")
 POWER_LOST = ("Server.ScheduledStop", "Stopped due to the failure of the underlying hardware")
+BOOT_SECONDS = 30.0  # of a machine that is no target of a load balancer
 VISIBLE_SECONDS = 3600.0  # after termination
 SHUT_DOWN_INSIDE = ("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
 
@@ -29,7 +31,7 @@ class Instances(Loop):
     """Moves EC2 instances between states by starting, stopping and removing their machines.
 
     What a restart of the twin must find again is in the records: the state itself, `booted` (the machine has run, so it has
-    files of its own), `reboot_requested`, `address_to_release`, and an image's `commit_requested`.
+    files of its own), `boots_until`, `reboot_requested`, `address_to_release`, and an image's `commit_requested`.
     """
 
     period = 1.0
@@ -51,6 +53,7 @@ class Instances(Loop):
         with self.region.records():
             instances = list(self.region.ec2.all_instances())
             images = list(self.region.ec2.amis.values())
+            serving = target_health.serving(self.region)
             self._forget(instances)
             self.catalog.save()
         for instance in instances:
@@ -64,6 +67,8 @@ class Instances(Loop):
                 self._submit(instance.id, self._reboot, instance)
             elif instance.state == "running" and instance.id in self._dead:
                 self._submit(instance.id, self._died, instance)
+            elif instance.state == "running" and self._has_booted(instance, serving):
+                self._submit(instance.id, self._booted, instance)
         for image in images:
             if image.state == "pending":
                 self._submit(image.id, self._commit, image)
@@ -161,7 +166,19 @@ class Instances(Loop):
             self.region.names.set(instance.private_dns_name, instance.private_ip)
             instance.booted = True
             if instance.state == "pending":
+                self._boots(instance)
                 set_state(instance, "running")
+
+    def _boots(self, instance: Any) -> None:
+        instance.boots_until = self.region.clock() + BOOT_SECONDS
+
+    def _has_booted(self, instance: Any, serving: set[str]) -> bool:
+        until = getattr(instance, "boots_until", None)
+        return until is not None and (instance.id in serving or self.region.clock() >= until)
+
+    def _booted(self, instance: Any) -> None:
+        instance.boots_until = None
+        self.machines.booted(instance.id)
 
     def _stop(self, instance: Any) -> None:
         self.machines.stop(instance.id)
@@ -181,6 +198,7 @@ class Instances(Loop):
         except Exception as error:
             log.error("%s did not reboot: %s", instance.id, error)
             self._dead.add(instance.id)
+        self._boots(instance)
         instance.reboot_requested = False  # only now, so that a twin killed meanwhile does it again
 
     def _died(self, instance: Any) -> None:
@@ -188,6 +206,7 @@ class Instances(Loop):
         code = self.machines.exit_code(instance.id)
         if code == REBOOTED and not self._dark(instance):
             self.machines.resume(instance.id)
+            self._boots(instance)
             self._dead.discard(instance.id)
             return
         self._dead.discard(instance.id)

@@ -204,6 +204,7 @@ class LoadBalancers(Loop):
             body.admit(name, server)
             with self.region.records():
                 verdict.health = HEALTHY
+            self.region.wake("Instances")  # it serves now
 
     def _tell_states(self, wanted: list[tuple[str, str, Frontend]], problems: dict[str, str], refused: dict[str, str]) -> None:
         now_served = {each for body in self.bodies.values() for each in body.served.frontends}

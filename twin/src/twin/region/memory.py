@@ -16,7 +16,6 @@ from twin.region.region import Region
 
 def install(_region: Region) -> None:
     @replace(BaseModel, "__new__")
-    @staticmethod
     def new(cls: type[BaseModel], *_args: Any, **_kwargs: Any) -> Any:
         # The next in line may be another base's, as it is in moto's own.
         return super(BaseModel, cls).__new__(cls)

@@ -88,6 +88,12 @@ def verdicts(group: Any) -> dict[tuple[str, int], Verdict]:
     return cast("dict[tuple[str, int], Verdict]", vars(group).setdefault("target_verdicts", {}))
 
 
+def serving(region: Region) -> set[str]:
+    """Ids of the targets that are healthy in any target group."""
+    groups = region.backend("elbv2").target_groups.values()
+    return {key[0] for group in groups for key, verdict in verdicts(group).items() if verdict.health == HEALTHY}
+
+
 def instances(region: Region) -> dict[str, Any]:
     """All instances by id; moto's own look-up goes through all of them each time."""
     return {instance.id: instance for found in region.ec2.reservations.values() for instance in found.instances}
