@@ -10,6 +10,8 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
+from collections.abc import Iterable
 
 from evenkeel.host import ROOT, VENV
 from evenkeel.steps import Failure
@@ -41,8 +43,9 @@ def run(target: Target, name: str, variables: dict[str, str] | None = None) -> N
     }
     if target.local:  # the operator's work shares this machine with the fleet, which elsewhere it does not
         command = ["nice", f"--adjustment={NICE}", *command]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
+        relay(process.stdout or ())
         status = process.wait()
     except BaseException:
         process.send_signal(signal.SIGINT)
@@ -50,6 +53,16 @@ def run(target: Target, name: str, variables: dict[str, str] | None = None) -> N
         raise
     if status:
         raise Failure(f"{name} failed (what each task did: {log.relative_to(ROOT)})")
+
+
+def relay(lines: Iterable[str]) -> None:
+    """Show these lines as they come, all of them, even when nobody reads any more: Ansible waits for ever for its own process
+    that could not write, and the rollout would be followed by nobody."""
+    for line in lines:
+        try:
+            print(line, end="", flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _settings(target: Target) -> str:
