@@ -181,7 +181,8 @@ def test_a_bad_image_does_not_stay(platform: Platform, images: list[str], hasty:
     assert done.returncode != 0
     assert "RollbackSuccessful" in said
     wait_until("the old image everywhere", lambda: whole(platform, old))
-    assert capacity.least >= 3
+    # One that runs out of memory once it serves takes its own instance with it.
+    assert capacity.least >= (2 if name == "leaking memory" else 3)
     if alarm:
         assert f"evenkeel-rollout-{alarm}" in why(said)
         assert len(running.failed(since=ended)) == 0
