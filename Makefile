@@ -63,5 +63,5 @@ bench: setup  ## Measure, and write docs/scores.md: PARTS="service deploys bad-i
 clean: down  ## Remove images, caches and the virtual environment too
 	@rm -rf .state build .venv
 
-lock: setup  ## Renew the hash-locked requirements from requirements/*.in
-	@$(VENV)/python -m evenkeel.lock
+lock: setup  ## Renew the hash-locked requirements from requirements/*.in (ARGS=--keep: only what was added)
+	@$(VENV)/python -m evenkeel.lock $(ARGS)

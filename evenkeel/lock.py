@@ -1,8 +1,12 @@
-"""Renew the hash-locked requirements: requirements/*.in -> *.txt."""
+"""Renew the hash-locked requirements: requirements/*.in -> *.txt.
+
+With --keep, only what was added to an *.in or taken from it changes; without it, every version is the newest.
+"""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 from evenkeel.host import ROOT, VENV
@@ -14,13 +18,13 @@ LOCKS = {ROOT / "requirements" / f"{name}.in": python for name, python in PYTHON
 LOCKS[ROOT / "twin" / "lambda-runtime.in"] = "3.13"
 
 
-def renew(source: Path, python: str) -> None:
+def renew(source: Path, python: str, keep: bool = False) -> None:
     command = [
         "pip",
         "compile",
         "--quiet",
         "--universal",
-        "--upgrade",
+        *([] if keep else ["--upgrade"]),
         "--generate-hashes",
         "--no-header",
         "--python-version",
@@ -39,5 +43,5 @@ def renew(source: Path, python: str) -> None:
 
 if __name__ == "__main__":
     for file, version in LOCKS.items():
-        renew(file, version)
+        renew(file, version, keep="--keep" in sys.argv[1:])
         print(f"renewed {file.with_suffix('.txt').relative_to(ROOT)}")
