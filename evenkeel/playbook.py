@@ -43,6 +43,8 @@ def run(target: Target, name: str, variables: dict[str, str] | None = None) -> N
     }
     if target.local:  # the operator's work shares this machine with the fleet, which elsewhere it does not
         command = ["nice", f"--adjustment={NICE}", *command]
+    # Who reads what it says is gone when this process is killed: then it ends too, and does not work on unseen.
+    command = ["setpriv", "--pdeathsig=TERM", *command]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         relay(process.stdout or ())

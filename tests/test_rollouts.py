@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import statistics
 import subprocess
 import sys
@@ -138,12 +137,11 @@ def hasty(platform: Platform, name: str) -> Iterator[None]:
     if name in ALARMS:
         yield
         return
-    group = platform.target.client("autoscaling")
-    name = platform.outputs["autoscaling_group_name"]
-    before = group.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"][0]["HealthCheckGracePeriod"]
-    group.update_auto_scaling_group(AutoScalingGroupName=name, HealthCheckGracePeriod=GRACE)
+    client, group = platform.target.client("autoscaling"), platform.outputs["autoscaling_group_name"]
+    before = client.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"][0]["HealthCheckGracePeriod"]
+    client.update_auto_scaling_group(AutoScalingGroupName=group, HealthCheckGracePeriod=GRACE)
     yield
-    group.update_auto_scaling_group(AutoScalingGroupName=name, HealthCheckGracePeriod=before)
+    client.update_auto_scaling_group(AutoScalingGroupName=group, HealthCheckGracePeriod=before)
 
 
 @pytest.mark.parametrize("name", BAD_HERE)
@@ -214,8 +212,10 @@ def test_a_deploy_goes_on_without_its_operator(platform: Platform, images: list[
         start_new_session=True,
     )
     wait_until("the refresh", lambda: len(refreshes()) > before and refreshes()[0]["Status"] == "InProgress")
-    os.killpg(operator.pid, signal.SIGKILL)
+    operator.kill()
     operator.wait()
+    # The playbook it ran ends with it.
+    wait_until("the end of all it started", lambda: not group_lives(operator.pid))
     refused = evenkeel("deploy", check=False, IMAGE=old)
     assert refused.returncode != 0
     assert "under way" in refused.stdout + refused.stderr
@@ -227,6 +227,15 @@ def test_a_deploy_goes_on_without_its_operator(platform: Platform, images: list[
     listed = evenkeel("releases").stdout
     assert new in listed
     assert old in listed
+
+
+def group_lives(leader: int) -> bool:
+    """Whether a process of this process group still runs."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def why(said: str) -> str:

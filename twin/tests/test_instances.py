@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from common import until
 
 from twin.bodies.podman import Podman
+from twin.bodies.usage import group
 from twin.settings import Settings
 
 USER_DATA = "#cloud-config\nwrite_files:\n  - path: /etc/from-user-data\n    content: yes it is\n"
@@ -90,13 +91,12 @@ def ssh(key: Path, instance: dict[str, Any], command: str) -> str:
 def weight(settings: Settings, instance_id: str) -> int:
     """What the kernel gives a machine of the processors, in the unit of version 1 or 2 of its control groups."""
     pid = Podman(settings).pid(instance_id)
-    lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
-    root = Path("/sys/fs/cgroup")
-    for _, controllers, path in lines:
-        if "cpu" in controllers.split(","):
-            return int((root / controllers / path.lstrip("/") / "cpu.shares").read_text())
-    group = next(path for _, controllers, path in lines if not controllers).removesuffix("/init.scope").lstrip("/")
-    return int((root / group / "cpu.weight").read_text())
+    membership = Path(f"/proc/{pid}/cgroup").read_text()
+    if found := group(membership, "cpu"):
+        return int((found / "cpu.shares").read_text())
+    unified = group(membership, "")
+    assert unified
+    return int((unified / "cpu.weight").read_text())
 
 
 def test_a_machine_that_boots_yields_to_those_that_serve(instance: dict[str, Any], served: Settings) -> None:
@@ -135,6 +135,8 @@ def test_memory_is_the_types_own(instance: dict[str, Any], key: Path) -> None:
     assert ssh(key, instance, take.format(600)).splitlines()[-1] == "0"
     assert ssh(key, instance, take.format(1200)).splitlines()[-1] == "137"
     assert ssh(key, instance, "systemctl is-active ssh") == "active"
+    # What podman's monitor notes of it lies with podman's other files.
+    assert not Path("oom").exists()
 
 
 def test_private_addresses_are_private(instance: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common import until
 
-from twin.bodies.podman import LABEL, Podman
+from twin.bodies.podman import LABEL, Podman, sweep
 from twin.settings import Settings
 
 
@@ -35,6 +35,15 @@ def test_who_leaves_takes_nothing_from_who_begins(tmp_path: Path) -> None:
         beginning.remove("first")
         beginning.leave()
     assert not settings.runroot.exists()
+
+
+def test_empty_groups_go_with_the_last_container(tmp_path: Path) -> None:
+    idle, busy = tmp_path / "cpu" / "conmon", tmp_path / "memory" / "libpod_parent"
+    runtime = tmp_path / "run" / "runc"
+    for folder in (idle, busy / "a-container", runtime, tmp_path / "libpod_parent"):
+        folder.mkdir(parents=True)
+    sweep(tmp_path, [runtime, tmp_path / "run" / "crun"])
+    assert [folder.exists() for folder in (idle, busy, runtime, tmp_path / "libpod_parent")] == [False, True, False, False]
 
 
 def waits_for_lock(file: Path) -> bool:

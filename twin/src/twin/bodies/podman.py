@@ -8,8 +8,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ tmp_dir = "{volatile}/libpod"
 [network]
 network_config_dir = "{volatile}/networks"
 """
+# What podman, conmon and the runtimes make for all containers of the machine, and leave empty behind them.
+_GROUPS = ("conmon", "libpod_parent")
+_FOLDERS = (Path("/run/runc"), Path("/run/crun"))
 # Where podman keeps facts on the layers of every image, for all stores of root: https://github.com/containers/image
 _CACHE = Path("/var/lib/containers/cache")
 
@@ -86,6 +89,8 @@ class Podman:
             capture_output=True,
             text=True,
             timeout=timeout,
+            # conmon stays where it was started, and leaves a file there when a container runs out of memory.
+            cwd=self.settings.store,
             env={**os.environ, **self.environment, _MARK: self.settings.name},
         )
         if check and done.returncode:
@@ -148,6 +153,7 @@ class Podman:
                 shutil.rmtree(self.settings.runroot, ignore_errors=True)
             if not _CACHE.with_name("storage").exists():
                 shutil.rmtree(_CACHE, ignore_errors=True)
+            sweep()
 
     def settle(self) -> None:
         """Wait for the end of podman commands that a killed twin of this name left at work."""
@@ -164,6 +170,14 @@ class Podman:
         ids = self.run("images", "--quiet", "--no-trunc", f"--filter=label={label}").split()
         found: list[dict[str, Any]] = json.loads(self.run("image", "inspect", *dict.fromkeys(ids))) if ids else []
         return found
+
+
+def sweep(groups: Path = Path("/sys/fs/cgroup"), folders: Iterable[Path] = _FOLDERS) -> None:
+    """Remove the folders that stay behind when the machine's last container is gone; those in use are not empty, and stay."""
+    levels = ("", "*/")  # version 2's groups lie at the root, version 1's under each controller
+    for folder in [*(found for level in levels for name in _GROUPS for found in groups.glob(level + name)), *folders]:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _is_command(process: Path, mark: bytes) -> bool:

@@ -32,19 +32,24 @@ def usage(pid: int) -> Usage | None:
 
 def cpu_seconds(membership: str, root: Path = _CGROUPS) -> float | None:
     """CPU time of a control group, from /proc/PID/cgroup: version 1's cpuacct where there is one, else version 2."""
-    unified = None
+    accounted = group(membership, "cpuacct", root)
+    if accounted is not None:
+        return int((accounted / "cpuacct.usage").read_text()) / 1e9
+    unified = group(membership, "", root)
+    if unified is None or not (unified / "cpu.stat").exists():
+        return None
+    numbers = dict(line.split() for line in (unified / "cpu.stat").read_text().splitlines())
+    return int(numbers["usage_usec"]) / 1e6
+
+
+def group(membership: str, controller: str, root: Path = _CGROUPS) -> Path | None:
+    """The container's own control group of a version 1 controller, or of version 2 (""), from /proc/PID/cgroup."""
     for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
-        # systemd in the container puts itself into a group below the container's own.
-        path = path.removesuffix("/init.scope").lstrip("/")
-        if "cpuacct" in controllers.split(","):
-            return int((root / controllers / path / "cpuacct.usage").read_text()) / 1e9
-        if not controllers:
-            unified = root / path / "cpu.stat"
-    if unified is None or not unified.exists():
-        return None
-    numbers = dict(line.split() for line in unified.read_text().splitlines())
-    return int(numbers["usage_usec"]) / 1e6
+        if controller in controllers.split(","):
+            # systemd in the container puts itself into a group below the container's own.
+            return root / controllers / path.removesuffix("/init.scope").lstrip("/")
+    return None
 
 
 def _network(table: str) -> tuple[int, int]:
