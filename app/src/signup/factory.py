@@ -13,6 +13,7 @@ from signup.database import make_engine
 from signup.health.latch import Latch
 from signup.health.routes import blueprint as health
 from signup.passwords import PasswordHasher
+from signup.reference.routes import blueprint as reference
 from signup.services import Services
 from signup.settings import Settings
 from signup.users.routes import blueprint as users
@@ -60,6 +61,6 @@ def create_app(settings: Settings, latch: Latch | None = None) -> Flask:
     problems.init_app(app)
     overload.init_app(app, settings.threads)
     pages.init_app(app)
-    for blueprint in (health, users, verification, web):
+    for blueprint in (health, users, verification, web, reference):
         app.register_blueprint(blueprint)
     return app

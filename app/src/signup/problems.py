@@ -18,7 +18,7 @@ from signup.database import DATABASE_DOWN
 from signup.logs import type_name
 from signup.passwords import HashQueueFull
 
-PAGES = frozenset({"/", "/check-your-mail", "/verify", "/v1/user/verify"})
+PAGES = frozenset({"/", "/check-your-mail", "/verify", "/v1/user/verify", "/docs"})
 KEPT_HEADERS = ("Allow", "WWW-Authenticate", "Retry-After")
 
 log = logging.getLogger(__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,12 @@ MAX_NAME = 100
 MAX_PASSWORD = 256
 MAX_EMAIL = 254
 MAX_REPORTED = 10
+
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+TEXT = f"[^{_CONTROL}]*"
+"""A pattern for texts without control characters (Unicode's Cc), NUL among them, which PostgreSQL can't store."""
+VISIBLE = rf"{TEXT}[^{_CONTROL}\s]{TEXT}"
+"""Such a text with something else than spaces in it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ def normalize_email(text: str) -> str:
 
     Nothing is looked up in DNS: that would make the request wait for a network. Raises ValueError with what is wrong.
     """
-    if len(text) > 4 * MAX_EMAIL:
+    if len(text) > MAX_EMAIL:
         raise ValueError("The email address is too long.")
     try:
         valid = validate_email(text.strip(), check_deliverability=False, allow_smtputf8=False, strict=True)
@@ -64,9 +71,9 @@ def parse_sign_up(body: Mapping[str, Any], password_min_length: int) -> SignUp:
             values[name] = value
     for name in ("first_name", "last_name"):
         if name in values:
-            values[name] = unicodedata.normalize("NFC", values[name]).strip()
-            if not 1 <= len(values[name]) <= MAX_NAME:
+            if len(values[name]) > MAX_NAME or not re.fullmatch(VISIBLE, values[name]):
                 errors.append(FieldError(name, f"Must have 1 to {MAX_NAME} characters."))
+            values[name] = unicodedata.normalize("NFC", values[name]).strip()
     if "email" in values:
         try:
             values["email"] = normalize_email(values["email"])
@@ -80,9 +87,11 @@ def parse_sign_up(body: Mapping[str, Any], password_min_length: int) -> SignUp:
 
 
 def _text_problem(value: str) -> str | None:
-    # Cc: control characters, NUL among them, which PostgreSQL can't store. Cs: half of a surrogate pair.
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+    if not re.fullmatch(TEXT, value):
         return "Must not have control characters."
+    # JSON can say half of a surrogate pair, UTF-8 can't.
+    if any(unicodedata.category(character) == "Cs" for character in value):
+        return "Must not have halves of surrogate pairs."
     return None
 
 

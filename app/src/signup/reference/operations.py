@@ -1,0 +1,152 @@
+"""Every operation of the service, by path and method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from signup.reference.answers import answer, json, page, problems
+from signup.reference.schemas import PAGE, TOKEN_TEXT, named
+
+Operation = dict[str, Any]
+
+BASIC = [{"basic": []}]
+
+TAGS = {
+    "Users": "Sign up, and read your own account.",
+    "Verification": "Confirm an address by the token that was mailed to it.",
+    "Pages": "The same for people, with a browser. They work without JavaScript.",
+    "Health": "For load balancers, alarms and people on call.",
+    "Reference": "This document.",
+}
+
+
+def _operation(tag: str, name: str, summary: str, description: str, answers: dict[str, Any], **more: Any) -> Operation:
+    parameters = [{"$ref": "#/components/parameters/X-Request-Id"}, *more.pop("parameters", [])]
+    return {
+        "tags": [tag],
+        "operationId": name,
+        "summary": summary,
+        "description": description,
+        "parameters": parameters,
+        **more,
+        "responses": answers,
+    }
+
+
+def _body(kind: str, schema: str) -> dict[str, Any]:
+    return {"required": True, "content": {kind: {"schema": named(schema)}}}
+
+
+def _token() -> dict[str, Any]:
+    return {"name": "token", "in": "query", "required": True, "description": "The mailed token.", "schema": TOKEN_TEXT}
+
+
+def _users() -> dict[tuple[str, str], Operation]:
+    return {
+        ("/v1/user", "post"): _operation(
+            "Users",
+            "sign_up",
+            "Sign up",
+            "Makes an account and mails a link that confirms its address. An address that has an account gets the very same "
+            "answer, so that nobody can find out who has one; the `id` in it stands for nothing then.",
+            {"201": json("The account, not verified yet.", "User"), **problems(400, 413, 415, 422, 503)},
+            requestBody=_body("application/json", "SignUp"),
+        ),
+        ("/v1/user/self", "get"): _operation(
+            "Users",
+            "read_self",
+            "Read your account",
+            "The account whose address and password are sent.",
+            {"200": json("The account.", "User"), **problems(401, 403, 503)},
+            security=BASIC,
+        ),
+    }
+
+
+def _verification() -> dict[tuple[str, str], Operation]:
+    answers = {
+        "200": answer("The verified account.", {"application/json": named("User"), "text/html": PAGE}),
+        **problems(400, 404, 503, pages=True, told={400: "This can't be a token: something of it is missing."}),
+    }
+    description = "Safe to repeat for as long as the token lives. A browser, which prefers HTML, gets a page."
+    return {
+        ("/v1/user/verify", method): _operation(
+            "Verification", f"{name}_verification", "Confirm an address", description, answers, parameters=[_token()]
+        )
+        for method, name in (("get", "follow"), ("post", "confirm"))
+    }
+
+
+def _pages() -> dict[tuple[str, str], Operation]:
+    return {
+        ("/", "get"): _operation(
+            "Pages", "sign_up_page", "The sign-up form", "A form.", {"200": page("The form."), **problems(503, pages=True)}
+        ),
+        ("/", "post"): _operation(
+            "Pages",
+            "submit_form",
+            "Sign up by form",
+            "What the form sends. Fields that are not known are ignored.",
+            {
+                "303": answer("Signed up; on to what comes next.", {"text/html": PAGE}, ("Location",)),
+                "422": page("The form again, with what can't be accepted."),
+                **problems(413, 415, 503, pages=True),
+            },
+            requestBody=_body("application/x-www-form-urlencoded", "SignUp"),
+        ),
+        ("/check-your-mail", "get"): _operation(
+            "Pages",
+            "check_your_mail_page",
+            "What to do after signing up",
+            "The same for new and known addresses.",
+            {"200": page("The page."), **problems(503, pages=True)},
+        ),
+        ("/verify", "get"): _operation(
+            "Pages",
+            "confirm_page",
+            "The page the mail links to",
+            "Asks for a press on a button: mail scanners follow links, but press no buttons.",
+            {"200": page("The page."), **problems(400, 503, pages=True)},
+            parameters=[_token()],
+        ),
+    }
+
+
+def _health() -> dict[tuple[str, str], Operation]:
+    return {
+        ("/livez", "get"): _operation(
+            "Health", "live", "The process answers", "Says nothing of the database.", {"200": json("It does.", "Status")}
+        ),
+        ("/readyz", "get"): _operation(
+            "Health",
+            "ready",
+            "The database can be reached, its schema is current",
+            "For people and alarms, not for load balancers.",
+            {"200": json("They are.", "Status"), **problems(503)},
+        ),
+        ("/healthz", "get"): _operation(
+            "Health",
+            "healthy",
+            "This instance has been ready once",
+            "The load balancer's check. It stays healthy when the database goes away, so that nobody replaces instances "
+            "that nothing is wrong with.",
+            {"200": json("It has.", "Status"), **problems(503)},
+        ),
+    }
+
+
+def _reference() -> dict[tuple[str, str], Operation]:
+    document = answer("The document.", {"application/json": {"type": "object"}})
+    return {
+        ("/openapi.json", "get"): _operation(
+            "Reference", "openapi", "The contract as OpenAPI 3.1", "For programs.", {"200": document, **problems(503)}
+        ),
+        ("/docs", "get"): _operation(
+            "Reference", "docs", "The contract as a page", "For people.", {"200": page("The page."), **problems(503, pages=True)}
+        ),
+    }
+
+
+def operations() -> dict[tuple[str, str], Operation]:
+    """All operations by path and lower-case method."""
+    return {**_users(), **_verification(), **_pages(), **_health(), **_reference()}

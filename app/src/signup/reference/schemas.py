@@ -1,0 +1,113 @@
+"""JSON Schemas of what is sent and answered. Every limit comes from the module that enforces it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from signup.request_id import ALLOWED, MAX_LENGTH
+from signup.users.fields import MAX_EMAIL, MAX_NAME, MAX_PASSWORD, NAMES, TEXT, VISIBLE
+from signup.verification.service import TOKEN
+
+Schema = dict[str, Any]
+
+
+def named(name: str) -> Schema:
+    """A reference to one of `schemas`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def whole(pattern: str) -> str:
+    """A pattern for the whole of a text; JSON Schema's match anywhere in it."""
+    return f"^{pattern}$"
+
+
+PAGE: Schema = {"type": "string", "description": "A page in HTML."}
+TOKEN_TEXT: Schema = {"type": "string", "pattern": whole(TOKEN.pattern), "description": "The token that was mailed."}
+REQUEST_ID: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": whole(f"[{ALLOWED}]+")}
+EXAMPLE = {
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+    "email": "ada@example.com",
+    "password": "the tide turns at six this evening",
+}
+
+
+def _object(properties: dict[str, Schema], optional: tuple[str, ...] = (), **more: Any) -> Schema:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False, **more}
+
+
+def _name(what: str) -> Schema:
+    return {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_NAME,
+        "pattern": whole(VISIBLE),
+        "description": f"{what}. No control characters, and not only spaces; spaces around it are dropped.",
+    }
+
+
+def schemas(password_min_length: int) -> dict[str, Schema]:
+    """The document's schemas by name."""
+    given: dict[str, Schema] = {
+        "first_name": _name("First name"),
+        "last_name": _name("Last name"),
+        "email": {
+            "type": "string",
+            "format": "email",
+            "maxLength": MAX_EMAIL,
+            "description": "An address that mail can be sent to. It is kept in lower case.",
+        },
+        "password": {
+            "type": "string",
+            "format": "password",
+            "minLength": password_min_length,
+            "maxLength": MAX_PASSWORD,
+            "pattern": whole(TEXT),
+            "description": "No control characters; anything else, spaces too.",
+        },
+    }
+    moment: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339 in UTC."}
+    return {
+        "SignUp": _object({name: given[name] for name in NAMES}, description="Whom to sign up.", examples=[EXAMPLE]),
+        "User": _object(
+            {
+                "id": {"type": "string", "format": "uuid", "description": "UUID version 7 (RFC 9562)."},
+                "first_name": {"type": "string"},
+                "last_name": {"type": "string"},
+                "email": {"type": "string", "format": "email", "maxLength": MAX_EMAIL},
+                "account_created": moment,
+                "account_updated": moment,
+                "verified": {"type": "boolean", "description": "Whether the address was confirmed."},
+            },
+            description="An account. No answer holds its password.",
+        ),
+        "Problem": _object(
+            {
+                "type": {"type": "string", "const": "about:blank"},
+                "title": {"type": "string", "description": "The status in words."},
+                "status": {"type": "integer", "minimum": 400, "maximum": 599},
+                "detail": {"type": "string", "description": "A sentence for people."},
+                "errors": {"type": "array", "minItems": 1, "items": named("FieldError")},
+                "request_id": REQUEST_ID,
+            },
+            optional=("errors",),
+            description="What went wrong (RFC 9457).",
+        ),
+        "FieldError": _object(
+            {
+                "field": {"type": "string", "description": "The field's name; empty for the body as a whole."},
+                "detail": {"type": "string", "minLength": 1},
+            },
+            description="What is wrong with one field.",
+        ),
+        "Status": _object(
+            {
+                "status": {"type": "string", "enum": ["live", "ready", "healthy"]},
+                "database": {"type": "string", "const": "reachable"},
+                "schema": {"type": "string", "description": "The newest migration that was run."},
+            },
+            optional=("database", "schema"),
+            description="A health check that passed.",
+        ),
+    }

@@ -1,0 +1,75 @@
+"""The contract that is published: /openapi.json and /docs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from openapi_spec_validator import validate
+
+from signup.reference.document import build
+from signup.settings import Settings
+from signup.users.fields import MAX_PASSWORD
+
+
+def document(client: FlaskClient) -> dict[str, Any]:
+    response = client.get("/openapi.json")
+    assert response.status_code == 200
+    assert response.mimetype == "application/json"
+    return dict(response.get_json())
+
+
+def test_it_is_openapi_3_1(client: FlaskClient) -> None:
+    made = document(client)
+    assert made["openapi"] == "3.1.0"
+    validate(made)
+
+
+def test_every_route_and_method_is_in_it_and_no_other(app: Flask, client: FlaskClient) -> None:
+    routes = {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+    }
+    told = {(path, method) for path, methods in document(client)["paths"].items() for method in methods}
+    assert told == routes
+    assert ("/v1/user", "post") in told
+
+
+def test_every_operation_has_its_own_id_and_documents_overload(client: FlaskClient) -> None:
+    operations = [each for methods in document(client)["paths"].values() for each in methods.values()]
+    assert len({each["operationId"] for each in operations}) == len(operations)
+    for each in operations:
+        assert each["operationId"] == "live" or "Retry-After" in each["responses"]["503"]["headers"]
+
+
+def test_limits_follow_the_settings(settings: Settings) -> None:
+    password = build(21)["components"]["schemas"]["SignUp"]["properties"]["password"]
+    assert (password["minLength"], password["maxLength"]) == (21, MAX_PASSWORD)
+
+
+def test_the_page_shows_every_operation_without_scripts(client: FlaskClient) -> None:
+    response = client.get("/docs")
+    assert response.status_code == 200
+    assert response.mimetype == "text/html"
+    page = response.get_data(as_text=True)
+    for path, methods in document(client)["paths"].items():
+        for method, operation in methods.items():
+            assert f"<code>{method.upper()} {path}</code>" in page
+            assert f'<h3 id="{operation["operationId"]}">' in page
+            for code in operation["responses"]:
+                assert f"<code>{code}</code>" in page
+    assert "<script" not in page
+    assert not re.search(r"(?:src|href)=[\"'](?!/|#|data:,)", page)
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    # All targets of links within the page are there.
+    for target in re.findall(r'href="#([^"]+)"', page):
+        assert f'id="{target}"' in page
+
+
+@pytest.mark.parametrize("name", ["SignUp", "User", "Problem", "FieldError", "Status"])
+def test_the_page_shows_every_schema(client: FlaskClient, name: str) -> None:
+    assert f'<h3 id="schema-{name}">' in client.get("/docs").get_data(as_text=True)
