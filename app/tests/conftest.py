@@ -19,6 +19,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from moto.server import ThreadedMotoServer
+from serving import serve  # noqa: F401
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from signup.factory import create_app

@@ -16,7 +16,7 @@ from signup.settings import load_or_exit, load_settings
 _settings = load_or_exit(load_settings)
 
 bind = f"0.0.0.0:{_settings.port}"
-worker_class = "gthread"
+worker_class = "signup.gunicorn_worker.Worker"
 workers = _settings.workers
 threads = _settings.threads
 # Above the load balancer's idle timeout (60 s), so that it never reuses a connection as it is being closed here.

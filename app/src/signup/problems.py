@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, g, render_template, request
+from gunicorn.http.errors import NoMoreData, ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -55,6 +56,20 @@ def wants_page() -> bool:
     return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
 
 
+def title_of(status: int) -> str:
+    """A status in words."""
+    return HTTP_STATUS_CODES.get(status) or HTTPStatus(status).phrase
+
+
+def problem_body(status: int, detail: str, request_id: str, errors: list[FieldError] | None = None) -> dict[str, Any]:
+    """A problem's members (RFC 9457)."""
+    body: dict[str, Any] = {"type": "about:blank", "title": title_of(status), "status": status, "detail": detail}
+    if errors:
+        body["errors"] = [{"field": error.field, "detail": error.detail} for error in errors]
+    body["request_id"] = request_id
+    return body
+
+
 def problem(
     status: int,
     detail: str,
@@ -64,14 +79,10 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error answer (RFC 9457); `retry_after` is in seconds."""
-    title = HTTP_STATUS_CODES.get(status, HTTPStatus(status).phrase)
     if request.path in PAGES and wants_page():
-        response = Response(render_template("problem.html", title=title, detail=detail), status, mimetype="text/html")
+        response = Response(render_template("problem.html", title=title_of(status), detail=detail), status, mimetype="text/html")
     else:
-        body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-        if errors:
-            body["errors"] = [{"field": error.field, "detail": error.detail} for error in errors]
-        body["request_id"] = g.get("request_id", "")
+        body = problem_body(status, detail, g.get("request_id", ""), errors)
         response = Response(json.dumps(body), status, mimetype="application/problem+json")
     response.headers.update(headers or {})
     if retry_after is not None:
@@ -99,6 +110,12 @@ def init_app(app: Flask) -> None:
     def tokens_unavailable(error: TokensUnavailable) -> Response:
         log.error("token table is unavailable", extra={"fields": {"code": str(error)}})
         return problem(503, "The token can't be looked up right now. Try again in a moment.", retry_after=5)
+
+    @app.errorhandler(ParseException)
+    @app.errorhandler(NoMoreData)
+    def unreadable(_error: Exception) -> Response:
+        # gunicorn reads a body as it is asked for, and closes the connection after this answer.
+        return problem(400, "The body is not well-formed HTTP.")
 
     def database_down(error: Exception) -> Response:
         original = getattr(error, "orig", None) or error

@@ -9,7 +9,7 @@ from signup.reference.schemas import PAGE, TOKEN_TEXT, named
 
 Operation = dict[str, Any]
 
-BASIC = [{"basic": []}]
+BASIC: list[dict[str, list[str]]] = [{"basic": []}]
 
 TAGS = {
     "Users": "Sign up, and read your own account.",
