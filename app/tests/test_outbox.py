@@ -24,6 +24,7 @@ from sqlalchemy import Engine, insert, select, update
 
 from signup.clients.topic import Topic
 from signup.ids import uuid7
+from signup.outbox.metrics import OutboxMetrics
 from signup.outbox.publisher import backoff, publish_batch, run
 from signup.outbox.repo import purge
 from signup.schema.tables import outbox
@@ -152,7 +153,8 @@ def start(migrated_url: str, topic: str, endpoint: str, **extra: str) -> subproc
         "AWS_ENDPOINT_URL": endpoint,
         **extra,
     }
-    program = [sys.executable, "-c", "from signup.outbox.publisher import main; main()"]
+    program = [sys.executable, "-c", "from signup.outbox.metrics import OutboxMetrics
+from signup.outbox.publisher import main; main()"]
     return subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -211,7 +213,7 @@ def test_outlives_a_database_outage(
     stop = threading.Event()
     topic = Topic(queue[0], "us-east-1")
     gate.shut()
-    worker = threading.Thread(target=run, args=(app.extensions["signup"].engine, topic, stop))
+    worker = threading.Thread(target=run, args=(app.extensions["signup"].engine, topic, stop, OutboxMetrics("signup", 60)))
     worker.start()
     try:
         put(1)

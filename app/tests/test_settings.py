@@ -65,6 +65,8 @@ def test_all_problems_are_listed_at_once() -> None:
         ("SIGNUP_WORKERS", "-1"),
         ("SIGNUP_DRAIN_SECONDS", "4"),
         ("SIGNUP_DRAIN_SECONDS", "61"),
+        ("SIGNUP_METRICS_SECONDS", "0"),
+        ("SIGNUP_METRICS_NAMESPACE", "evenkeel signup"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str) -> None:

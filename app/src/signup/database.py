@@ -8,8 +8,10 @@ import psycopg2
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy import exc as sqlalchemy_errors
 from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from signup.clients.secrets import CredentialsUnavailable, DatabaseCredentials
+from signup.metrics.values import Counter
 from signup.settings import DatabaseSettings
 
 DATABASE_DOWN = (
@@ -33,6 +35,40 @@ CONNECT_ARGS = {
 }
 
 
+class MeasuredPool(QueuePool):
+    """A pool that counts who had to wait for a connection, and knows how many were in use at most."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.waits = Counter()
+        self._most = 0
+
+    @property
+    def limit(self) -> int:
+        """As many connections as there can be: `make_engine` lets half of them overflow."""
+        return 2 * self.size()
+
+    def connect(self) -> PoolProxiedConnection:
+        """Check a connection out."""
+        if self.checkedout() >= self.limit:
+            self.waits.add()
+        connection = super().connect()
+        self._most = max(self._most, self.checkedout())
+        return connection
+
+    def take_most(self) -> int:
+        """The most connections in use since this was last asked."""
+        taken, self._most = self._most, self.checkedout()
+        return taken
+
+
+def pool_of(engine: Engine) -> MeasuredPool:
+    """The pool of an engine of `make_engine`'s."""
+    if not isinstance(engine.pool, MeasuredPool):
+        raise TypeError("the engine was not made by make_engine")
+    return engine.pool
+
+
 def make_engine(settings: DatabaseSettings, application: str, statement_timeout_ms: int = 5000, pool_size: int = 4) -> Engine:
     """An engine with a pool of at most twice `pool_size` connections; waits 2 s for a free one.
 
@@ -42,6 +78,7 @@ def make_engine(settings: DatabaseSettings, application: str, statement_timeout_
     options = f"-c statement_timeout={statement_timeout_ms} -c idle_in_transaction_session_timeout=30000"
     engine = create_engine(
         _url(settings),
+        poolclass=MeasuredPool,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=2,

@@ -12,6 +12,7 @@ from signup.clients.tokens import TokenTable
 from signup.database import make_engine
 from signup.health.latch import Latch
 from signup.health.routes import blueprint as health
+from signup.metrics import requests as measured_requests
 from signup.passwords import PasswordHasher
 from signup.reference.routes import blueprint as reference
 from signup.services import Services
@@ -57,6 +58,7 @@ def create_app(settings: Settings, latch: Latch | None = None) -> Flask:
         tokens=TokenTable(settings.token_table, settings.region),
         latch=latch or Latch(),
     )
+    app.extensions["signup.requests"] = measured_requests.init_app(app)
     request_id.init_app(app)
     problems.init_app(app)
     overload.init_app(app, settings.threads)

@@ -67,6 +67,7 @@ def logging_config(level: str) -> dict[str, Any]:
         "root": {"level": "WARNING", "handlers": ["stdout"]},
         "loggers": {
             "signup": {"level": level, **stdout},
+            "signup.metrics": {"level": "INFO", **stdout},  # metrics, whatever of the log is wanted
             "gunicorn.error": {"level": "INFO", **stdout},
             "gunicorn.access": {"level": level, **stdout},
         },

@@ -11,6 +11,8 @@ from argon2 import PasswordHasher as Argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import Type
 
+from signup.metrics.values import Counter, Gauge
+
 MEMORY_KIB = 19 * 1024
 """OWASP's Password Storage Cheat Sheet: argon2id with 19 MiB, two passes, one lane."""
 
@@ -32,6 +34,7 @@ class PasswordHasher:
         self._places = threading.BoundedSemaphore(slots + queue)
         self._wait_seconds = wait_seconds
         self._decoy = self._argon2.hash("")
+        self.busy, self.waiting, self.refused = Gauge(), Gauge(), Counter()
 
     def hash(self, password: str) -> str:
         """The password's argon2id hash in PHC format."""
@@ -50,16 +53,25 @@ class PasswordHasher:
     @contextmanager
     def _slot(self) -> Iterator[None]:
         if not self._places.acquire(blocking=False):
+            self.refused.add()
             raise HashQueueFull
         try:
-            if not self._slots.acquire(timeout=self._wait_seconds):
-                raise HashQueueFull
+            if not self._slots.acquire(blocking=False):
+                self._wait()
             try:
-                yield
+                with self.busy:
+                    yield
             finally:
                 self._slots.release()
         finally:
             self._places.release()
+
+    def _wait(self) -> None:
+        with self.waiting:
+            if self._slots.acquire(timeout=self._wait_seconds):
+                return
+        self.refused.add()
+        raise HashQueueFull
 
 
 def _prepare(password: str) -> bytes:

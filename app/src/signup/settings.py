@@ -58,6 +58,8 @@ class Settings:
     hash_slots: int = 1
     hash_queue: int = 24
     drain_seconds: int = 30
+    metrics_seconds: int = 60
+    metrics_namespace: str = "signup"
     log_level: str = "INFO"
 
 
@@ -100,6 +102,9 @@ class _Reader:
         if not re.fullmatch(pattern, value):
             self.problems.append(f"{name} is {value!r}, which is not valid: set it to {what}.")
         return value
+
+    def text_or(self, name: str, default: str, what: str, pattern: str) -> str:
+        return default if self.optional(name) is None else self.text(name, what, pattern)
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
         value = self.optional(name)
@@ -202,6 +207,10 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         # 24 hashes at 18 ms: nobody waits longer than half a second for their turn.
         hash_queue=read.integer("SIGNUP_HASH_QUEUE", 24, 0, 100),
         drain_seconds=_drain_seconds(read),
+        metrics_seconds=read.integer("SIGNUP_METRICS_SECONDS", 60, 1, 3600),
+        metrics_namespace=read.text_or(
+            "SIGNUP_METRICS_NAMESPACE", "signup", "a CloudWatch namespace, such as evenkeel/signup", r"[\w./#:-]{1,255}"
+        ),
         log_level=read.choice("SIGNUP_LOG_LEVEL", "INFO", LOG_LEVELS),
     )
     read.done()

@@ -18,6 +18,7 @@ from signup.database import DATABASE_DOWN, make_engine
 from signup.logs import configure, type_name
 from signup.notify import notify
 from signup.outbox import repo
+from signup.outbox.metrics import OutboxMetrics
 from signup.settings import load_or_exit, load_settings
 
 BATCH = 10
@@ -72,7 +73,7 @@ def publish_batch(engine: Engine, topic: Topic, stopping: Callable[[], bool] = l
     return Outcome(published)
 
 
-def run(engine: Engine, topic: Topic, stop: threading.Event) -> None:
+def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetrics) -> None:
     """Publish until `stop` is set. Outlives outages of the database and of SNS."""
     pause = IDLE_SECONDS
     next_purge = time.monotonic()
@@ -81,6 +82,9 @@ def run(engine: Engine, topic: Topic, stop: threading.Event) -> None:
         notify("WATCHDOG=1")
         try:
             outcome = publish_batch(engine, topic, stop.is_set)
+            metrics.published.add(outcome.published)
+            metrics.failed.add(outcome.failed)
+            metrics.report_if_due(engine)
             if time.monotonic() >= next_purge:
                 with engine.begin() as connection:
                     repo.purge(connection, KEEP)
@@ -106,6 +110,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     engine = make_engine(settings.database, "signup-outbox", pool_size=1)
     log.info("outbox publisher started")
-    run(engine, Topic(settings.topic_arn, settings.region), stop)
+    metrics = OutboxMetrics(settings.metrics_namespace, settings.metrics_seconds)
+    run(engine, Topic(settings.topic_arn, settings.region), stop, metrics)
     engine.dispose()
     log.info("outbox publisher stopped")

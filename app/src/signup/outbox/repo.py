@@ -61,6 +61,13 @@ def mark_failed(connection: Connection, message_id: UUID, delay: timedelta, erro
     )
 
 
+def backlog(connection: Connection) -> tuple[int, float]:
+    """How many messages are not published yet, and for how many seconds the oldest has waited."""
+    age = func.extract("epoch", func.clock_timestamp() - func.min(outbox.c.created_at))
+    depth, oldest = connection.execute(select(func.count(), age).where(outbox.c.published_at.is_(None))).one()
+    return depth, max(0.0, float(oldest or 0))
+
+
 def purge(connection: Connection, age: timedelta) -> int:
     """Delete published messages and unconfirmed registrations older than `age`; returns how many."""
     limit = func.now() - literal(age)
