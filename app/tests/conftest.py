@@ -20,11 +20,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from moto.server import ThreadedMotoServer
 from serving import serve  # noqa: F401
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text, update
 
 from signup.factory import create_app
 from signup.schema.migrate import migrate
-from signup.schema.tables import metadata
+from signup.schema.tables import metadata, users
 from signup.settings import DatabaseSettings, MigrationSettings, Settings
 
 REGION = "us-east-1"
@@ -194,6 +194,15 @@ def client(app: Flask) -> FlaskClient:
 def person() -> dict[str, str]:
     """A request to sign up."""
     return {"first_name": "Ada", "last_name": "Lovelace", "email": "ada@example.com", "password": PASSWORD}
+
+
+@pytest.fixture
+def verified(client: FlaskClient, database: Engine, person: dict[str, str]) -> tuple[str, str]:
+    """The address and password of a verified user, the only one there is."""
+    assert client.post("/v1/user", json=person).status_code == 201
+    with database.begin() as connection:
+        connection.execute(update(users).values(verified=True))
+    return person["email"], person["password"]
 
 
 class Gate:

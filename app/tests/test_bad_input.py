@@ -104,7 +104,8 @@ def test_a_body_of_exactly_the_limit_is_read(client: FlaskClient) -> None:
     [
         ("GET", "/v1/user", {"POST"}),
         ("OPTIONS", "/v1/user", {"POST"}),
-        ("POST", "/v1/user/self", {"GET"}),
+        ("POST", "/v1/user/self", {"GET", "PUT"}),
+        ("PATCH", "/v1/user/verify/resend", {"POST"}),
         ("HEAD", "/v1/user/verify", {"GET", "POST"}),
         ("DELETE", "/v1/user/verify", {"GET", "POST"}),
         ("POST", "/livez", {"GET"}),

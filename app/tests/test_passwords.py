@@ -32,7 +32,7 @@ class Counting:
 
 
 def test_no_more_than_the_slots_hash_at_once_and_the_queue_is_bounded() -> None:
-    hasher, counting = PasswordHasher(slots=2, queue=3), Counting()
+    hasher, counting = PasswordHasher(slots=2, queue=3, wait_seconds=60), Counting()
     hasher._argon2 = counting  # type: ignore[assignment]
     with ThreadPoolExecutor(9) as pool:
         waiting = [pool.submit(hasher.hash, "x") for _ in range(9)]

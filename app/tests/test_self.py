@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, update
-
-from signup.schema.tables import users
 
 
-@pytest.fixture
-def verified(client: FlaskClient, database: Engine, person: dict[str, str]) -> dict[str, str]:
-    client.post("/v1/user", json=person)
-    with database.begin() as connection:
-        connection.execute(update(users).values(verified=True))
-    return person
-
-
-def test_a_verified_user_reads_their_account(client: FlaskClient, verified: dict[str, str]) -> None:
-    response = client.get("/v1/user/self", auth=("ADA@example.com", verified["password"]))
+def test_a_verified_user_reads_their_account(client: FlaskClient, verified: tuple[str, str]) -> None:
+    response = client.get("/v1/user/self", auth=("ADA@example.com", verified[1]))
     assert response.status_code == 200
     assert response.get_json()["email"] == "ada@example.com"
     assert response.get_json()["verified"] is True
@@ -43,7 +32,7 @@ def test_unverified_is_told_only_with_the_right_password(client: FlaskClient, pe
         ("a\0b@example.com", "x\0"),
     ],
 )
-def test_wrong_credentials_are_401(client: FlaskClient, verified: dict[str, str], user: str, password: str) -> None:
+def test_wrong_credentials_are_401(client: FlaskClient, verified: tuple[str, str], user: str, password: str) -> None:
     response = client.get("/v1/user/self", auth=(user, password))
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].startswith("Basic ")

@@ -50,6 +50,10 @@ class PasswordHasher:
                 return False
         return password_hash is not None
 
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether the hash was made with other parameters than new ones are."""
+        return self._argon2.check_needs_rehash(password_hash)
+
     @contextmanager
     def _slot(self) -> Iterator[None]:
         if not self._places.acquire(blocking=False):

@@ -26,7 +26,6 @@ IDLE_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 300.0
 MAX_OUTAGE_PAUSE_SECONDS = 15.0
 PURGE_EVERY_SECONDS = 3600.0
-KEEP = timedelta(days=7)
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +86,7 @@ def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetr
             metrics.report_if_due(engine)
             if time.monotonic() >= next_purge:
                 with engine.begin() as connection:
-                    repo.purge(connection, KEEP)
+                    repo.purge(connection, repo.KEEP)
                 next_purge = time.monotonic() + PURGE_EVERY_SECONDS
         except DATABASE_DOWN as error:
             pause = min(pause * 2, MAX_OUTAGE_PAUSE_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -52,6 +53,32 @@ def insert_registration(connection: Connection, message_id: UUID, user_id: UUID,
             password_hash=password_hash,
         )
     )
+
+
+def update_user(connection: Connection, user_id: UUID, seen_hash: str, values: Mapping[str, str], now: datetime) -> bool:
+    """Change a user's columns; False if the password is no longer the one whose hash was seen."""
+    statement = (
+        update(users).where(users.c.id == user_id, users.c.password_hash == seen_hash).values(**values, account_updated=now)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def replace_hash(connection: Connection, user_id: UUID, old: str, new: str) -> bool:
+    """Keep another hash of the same password; False if the password has changed meanwhile."""
+    statement = update(users).where(users.c.id == user_id, users.c.password_hash == old).values(password_hash=new)
+    return connection.execute(statement).rowcount == 1
+
+
+def find_for_resend(connection: Connection, email: str, since: datetime) -> User | None:
+    """The user with this (normalized) address if it waits for its first mail's confirmation, and signed up since then.
+
+    None where the address was signed up again: whose sign-up another mail should confirm, the address alone doesn't tell.
+    """
+    again = select(registrations.c.message_id).where(registrations.c.user_id == users.c.id).exists()
+    row = connection.execute(
+        select(users).where(users.c.email == email, ~users.c.verified, users.c.account_created > since, ~again)
+    ).first()
+    return None if row is None else _user(row)
 
 
 def mark_verified(connection: Connection, user_id: UUID, message_id: UUID, now: datetime) -> tuple[User, bool] | None:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, field
+
+from signup.database import DATABASE_DOWN
 from signup.ids import utc_now, uuid7
 from signup.outbox.message import VERIFICATION, verification_message
 from signup.outbox.repo import insert_message
+from signup.passwords import HashQueueFull
 from signup.services import Services
 from signup.users import repo
-from signup.users.fields import SignUp, normalize_email
+from signup.users.fields import Change, SignUp, normalize_email
 from signup.users.model import User
+
+log = logging.getLogger(__name__)
 
 
 class NotAuthenticated(Exception):
     """The address or the password is wrong."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """A user whose password was right, and the hash that it matches now."""
+
+    user: User
+    password_hash: str = field(repr=False)
 
 
 def sign_up(services: Services, given: SignUp, request_id: str) -> User:
@@ -50,7 +65,7 @@ def sign_up(services: Services, given: SignUp, request_id: str) -> User:
     return user
 
 
-def authenticate(services: Services, email: str, password: str) -> User:
+def authenticate(services: Services, email: str, password: str) -> Login:
     """The user with this address and password; raises NotAuthenticated, as slowly for an unknown address."""
     try:
         address = normalize_email(email)
@@ -62,4 +77,32 @@ def authenticate(services: Services, email: str, password: str) -> User:
             found = repo.find_by_email(connection, address)
     if not services.hasher.verify(found[1] if found else None, password) or found is None:
         raise NotAuthenticated
-    return found[0]
+    login = Login(*found)
+    return _with_current_parameters(services, login, password) if services.hasher.is_outdated(login.password_hash) else login
+
+
+def _with_current_parameters(services: Services, login: Login, password: str) -> Login:
+    """The login after its password is hashed anew: only now is the password at hand."""
+    try:
+        renewed = services.hasher.hash(password)
+        with services.engine.begin() as connection:
+            if repo.replace_hash(connection, login.user.id, login.password_hash, renewed):
+                return Login(login.user, renewed)
+    except (HashQueueFull, *DATABASE_DOWN):
+        log.warning("a password hash could not be renewed")  # the next login tries again
+    return login
+
+
+def change(services: Services, login: Login, wanted: Change, request_id: str) -> None:
+    """Change names or password, each with its audit row; raises NotAuthenticated if the password has changed since the login."""
+    values = {name: value for name, value in (("first_name", wanted.first_name), ("last_name", wanted.last_name)) if value}
+    events = ["user.names_changed"] if values else []
+    if wanted.password is not None:
+        values["password_hash"] = services.hasher.hash(wanted.password)
+        events.append("user.password_changed")
+    now = utc_now()
+    with services.engine.begin() as connection:
+        if not repo.update_user(connection, login.user.id, login.password_hash, values, now):
+            raise NotAuthenticated
+        for event in events:
+            repo.insert_audit(connection, event, login.user.id, now, request_id)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, g, jsonify, make_response, render_template, request
 
+from signup.bodies import json_object
 from signup.problems import Problem, wants_page
 from signup.services import services
-from signup.verification.service import TokenMalformed, TokenUnknown, verify
+from signup.users.fields import parse_resend
+from signup.verification.service import TokenMalformed, TokenUnknown, resend, verify
 
 blueprint = Blueprint("verification", __name__)
 
 MALFORMED = "The link is not complete. Copy all of it from the mail, up to its last character."
 UNKNOWN = "The link is unknown or has expired. Sign up again to get a new one."
+
+RESENT = (
+    "If this address has signed up once in the past seven days and is not verified yet, another mail is on its way. "
+    "If none arrives, sign up again."
+)
 
 
 @blueprint.route("/v1/user/verify", methods=["GET", "POST"])
@@ -26,3 +33,10 @@ def confirm() -> Response:
     if wants_page():
         return make_response(render_template("verified.html"))
     return jsonify(user.to_json())
+
+
+@blueprint.post("/v1/user/verify/resend")
+def send_again() -> tuple[Response, int]:
+    """Ask for another mail; the same answer for any address."""
+    resend(services(), parse_resend(json_object()), g.request_id)
+    return jsonify(detail=RESENT), 202

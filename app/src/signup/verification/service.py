@@ -1,10 +1,12 @@
-"""Confirming a token."""
+"""Confirming a token, and asking for another one."""
 
 from __future__ import annotations
 
 import re
 
-from signup.ids import utc_now
+from signup.ids import utc_now, uuid7
+from signup.outbox.message import VERIFICATION, verification_message
+from signup.outbox.repo import KEEP, insert_decoy, insert_message
 from signup.services import Services
 from signup.users import repo
 from signup.users.model import User
@@ -46,3 +48,23 @@ def verify(services: Services, token: str, request_id: str) -> User:
         if changed:
             repo.insert_audit(connection, "user.verified", user.id, now, request_id)
     return user
+
+
+def resend(services: Services, email: str, request_id: str) -> None:
+    """Send the mail of an address's only sign-up again, in one transaction: outbox row, audit row.
+
+    Any other address, unknown, verified or signed up again, gets nothing; the same statements run for it, so that nobody
+    can tell which it is. The id in its audit row is fresh and stands for nobody.
+    """
+    now = utc_now()
+    message_id = uuid7()
+    with services.engine.begin() as connection:
+        # Registrations are kept so long: of an older sign-up nobody knows whether there was another.
+        user = repo.find_for_resend(connection, email, now - KEEP)
+        if user is None:
+            insert_decoy(connection, message_id)
+            repo.insert_audit(connection, "user.resend_unanswered", message_id, now, request_id)
+        else:
+            message = verification_message(message_id, user.id, user.email, request_id, now)
+            insert_message(connection, message_id, VERIFICATION, message)
+            repo.insert_audit(connection, "user.verification_resent", user.id, now, request_id)
