@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,8 @@ import jsonschema
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, event, func, select, update
+from sqlalchemy import Engine, func, select, update
+from statements import statements
 from test_bad_input import problem_of
 
 from signup.outbox.repo import KEEP
@@ -50,26 +49,6 @@ def test_a_waiting_user_gets_another_mail(
     token = put_token(second["user_id"], second["message_id"])
     assert client.post(f"/v1/user/verify?token={token}").get_json()["verified"] is True
     assert client.get("/v1/user/self", auth=(person["email"], person["password"])).status_code == 200
-
-
-@contextmanager
-def statements(app: Flask) -> Iterator[list[str]]:
-    """What the application has the database do, without names of columns and values; COMMIT included."""
-    seen: list[str] = []
-    engine = app.extensions["signup"].engine
-
-    def executed(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        found = re.match(r"(SELECT|INSERT INTO \w+|UPDATE \w+)", statement)
-        seen.append(found[0] if found else statement)
-
-    def committed(_connection: Any) -> None:
-        seen.append("COMMIT")
-
-    event.listen(engine, "before_cursor_execute", executed)
-    event.listen(engine, "commit", committed)
-    yield seen
-    event.remove(engine, "before_cursor_execute", executed)
-    event.remove(engine, "commit", committed)
 
 
 def prepare(client: FlaskClient, database: Engine, person: dict[str, str], state: str) -> None:

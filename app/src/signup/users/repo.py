@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from signup.schema.tables import audit, registrations, users
@@ -42,17 +42,22 @@ def find_by_email(connection: Connection, email: str) -> tuple[User, str] | None
     return None if row is None else (_user(row), row.password_hash)
 
 
-def insert_registration(connection: Connection, message_id: UUID, user_id: UUID, given: User, password_hash: str) -> None:
-    """Keep what a repeated sign-up asked for, to be put in force when the mail of that message is confirmed."""
-    connection.execute(
-        insert(registrations).values(
-            message_id=message_id,
-            user_id=user_id,
-            first_name=given.first_name,
-            last_name=given.last_name,
-            password_hash=password_hash,
-        )
-    )
+def insert_registration(
+    connection: Connection, message_id: UUID, user_id: UUID, given: User, password_hash: str, *, wanted: bool
+) -> None:
+    """Keep what a repeated sign-up asked for, to be put in force when the mail of that message is confirmed.
+
+    Runs for every sign-up and keeps nothing unless it is wanted, so that all take as long.
+    """
+    values = {
+        "message_id": message_id,
+        "user_id": user_id,
+        "first_name": given.first_name,
+        "last_name": given.last_name,
+        "password_hash": password_hash,
+    }
+    row = select(*(literal(value, registrations.c[name].type) for name, value in values.items())).where(literal(wanted))
+    connection.execute(insert(registrations).from_select(list(values), row))
 
 
 def update_user(connection: Connection, user_id: UUID, seen_hash: str, values: Mapping[str, str], now: datetime) -> bool:

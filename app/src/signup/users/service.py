@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from signup.database import DATABASE_DOWN
 from signup.ids import utc_now, uuid7
 from signup.outbox.message import VERIFICATION, verification_message
-from signup.outbox.repo import insert_message
+from signup.outbox.repo import insert_decoy, insert_message
 from signup.passwords import HashQueueFull
 from signup.services import Services
 from signup.users import repo
@@ -33,9 +33,9 @@ class Login:
 def sign_up(services: Services, given: SignUp, request_id: str) -> User:
     """Sign a user up in one transaction: user, outbox row, audit row.
 
-    An address that is taken gets the very same answer, after the same hashing, so that nobody can ask which addresses
-    have accounts. The id in that answer is fresh and stands for nothing. An unverified address gets another mail; a
-    verified one does not.
+    An address that is taken gets the very same answer, after the same hashing and the same statements, so that nobody can
+    tell which addresses have accounts. The id in that answer is fresh and stands for nothing. An unverified address gets
+    another mail; a verified one does not.
     """
     # Before the transaction: no connection is held while a request waits for its turn to hash.
     password_hash = services.hasher.hash(given.password)
@@ -51,16 +51,16 @@ def sign_up(services: Services, given: SignUp, request_id: str) -> User:
     )
     message_id = uuid7()
     with services.engine.begin() as connection:
-        if repo.insert_user(connection, user, password_hash):
-            owner, event = user, "user.signed_up"
+        new = repo.insert_user(connection, user, password_hash)
+        found = repo.find_by_email(connection, given.email)
+        owner = found[0] if found else user
+        repo.insert_registration(connection, message_id, owner.id, user, password_hash, wanted=not new and not owner.verified)
+        if owner.verified:
+            insert_decoy(connection, message_id)
         else:
-            found = repo.find_by_email(connection, given.email)
-            owner, event = (found[0] if found else user), "user.signed_up_again"
-            if found and not owner.verified:
-                repo.insert_registration(connection, message_id, owner.id, user, password_hash)
-        if not owner.verified:
             message = verification_message(message_id, owner.id, owner.email, request_id, now)
             insert_message(connection, message_id, VERIFICATION, message)
+        event = "user.signed_up" if new else "user.signed_up_again"
         repo.insert_audit(connection, event, owner.id, now, request_id)
     return user
 
