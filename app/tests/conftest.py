@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import boto3
@@ -102,28 +103,33 @@ def aws(aws_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return aws_server
 
 
-@pytest.fixture
-def token_table(aws: str) -> Iterator[str]:
+@cache
+def aws_client(service: str, endpoint: str) -> Any:
+    """A client of the tests' own, made once: it takes longer than most tests."""
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    return boto3.client(service, region_name=REGION, endpoint_url=endpoint, **keys)
+
+
+@pytest.fixture(scope="session")
+def token_table(aws_server: str) -> str:
     """A token table."""
-    client = boto3.client("dynamodb", region_name=REGION)
     name = f"tokens-{secrets.token_hex(4)}"
-    client.create_table(
+    aws_client("dynamodb", aws_server).create_table(
         TableName=name,
         KeySchema=[{"AttributeName": "token_hash", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "token_hash", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    yield name
-    client.delete_table(TableName=name)
+    return name
 
 
 @pytest.fixture
-def put_token(token_table: str) -> Callable[..., str]:
+def put_token(aws: str, token_table: str) -> Callable[..., str]:
     """Stores a token the way the verifier does, and returns it."""
 
     def put(user_id: str, message_id: str, lives_seconds: int = 600) -> str:
         token = secrets.token_urlsafe(32)
-        boto3.client("dynamodb", region_name=REGION).put_item(
+        aws_client("dynamodb", aws).put_item(
             TableName=token_table,
             Item={
                 "token_hash": {"S": hashlib.sha256(token.encode()).hexdigest()},
@@ -137,38 +143,42 @@ def put_token(token_table: str) -> Callable[..., str]:
     return put
 
 
-@pytest.fixture
-def queue(aws: str) -> Iterator[tuple[str, Callable[[], list[dict[str, Any]]]]]:
-    """An SNS topic's ARN, and a function that returns all that was published to it."""
-    sns, sqs = boto3.client("sns", region_name=REGION), boto3.client("sqs", region_name=REGION)
+@pytest.fixture(scope="session")
+def topic(aws_server: str) -> tuple[str, str]:
+    """An SNS topic's ARN, and the URL of a queue that gets all that is published to it."""
+    sns, sqs = aws_client("sns", aws_server), aws_client("sqs", aws_server)
     name = f"verification-{secrets.token_hex(4)}"
-    topic = sns.create_topic(Name=name)["TopicArn"]
+    arn = sns.create_topic(Name=name)["TopicArn"]
     url = sqs.create_queue(QueueName=name)["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+    queue_arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn, Attributes={"RawMessageDelivery": "true"})
+    return arn, url
+
+
+@pytest.fixture
+def queue(aws: str, topic: tuple[str, str]) -> tuple[str, Callable[[], list[dict[str, Any]]]]:
+    """An SNS topic's ARN, and a function that returns all that was published to it during the test."""
+    sqs = aws_client("sqs", aws)
+    sqs.purge_queue(QueueUrl=topic[1])
     received: list[dict[str, Any]] = []
 
     def published() -> list[dict[str, Any]]:
-        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        while messages := sqs.receive_message(QueueUrl=topic[1], MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
                 received.append(json.loads(message["Body"]))
-                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                sqs.delete_message(QueueUrl=topic[1], ReceiptHandle=message["ReceiptHandle"])
         return received
 
-    yield topic, published
-    sns.delete_topic(TopicArn=topic)
-    sqs.delete_queue(QueueUrl=url)
+    return topic[0], published
 
 
 @pytest.fixture
-def settings(
-    database: Engine, migrated_url: str, token_table: str, queue: tuple[str, Callable[[], list[dict[str, Any]]]]
-) -> Settings:
+def settings(aws: str, database: Engine, migrated_url: str, token_table: str, topic: tuple[str, str]) -> Settings:
     """Settings for the test's own resources."""
     return Settings(
         database=DatabaseSettings(region=REGION, url=migrated_url),
         region=REGION,
-        topic_arn=queue[0],
+        topic_arn=topic[0],
         token_table=token_table,
         public_url="http://signup.example.com",
         hash_slots=2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -51,15 +52,16 @@ def test_consumed_at_is_set_once(
 ) -> None:
     token = mailed(person)
     dynamodb = boto3.client("dynamodb", region_name="us-east-1")
+    key = {"token_hash": {"S": hashlib.sha256(token.encode()).hexdigest()}}
 
     def consumed_at() -> str:
-        return dynamodb.scan(TableName=token_table)["Items"][0]["consumed_at"]["N"]
+        return str(dynamodb.get_item(TableName=token_table, Key=key)["Item"]["consumed_at"]["N"])
 
     client.post(f"/v1/user/verify?token={token}")
-    key = dynamodb.scan(TableName=token_table)["Items"][0]["token_hash"]
+    assert consumed_at() > "1"
     dynamodb.update_item(
         TableName=token_table,
-        Key={"token_hash": key},
+        Key=key,
         UpdateExpression="SET consumed_at = :past",
         ExpressionAttributeValues={":past": {"N": "1"}},
     )
