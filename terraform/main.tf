@@ -9,6 +9,8 @@ locals {
 
   load_balancer_url = "http://${module.edge.dns_name}${var.http_port == 80 ? "" : ":${var.http_port}"}"
   service_url       = coalesce(var.public_url, local.load_balancer_url)
+
+  metrics_namespace = "${var.name}/signup"
 }
 
 module "network" {
@@ -41,6 +43,8 @@ module "observability" {
   load_balancer_arn_suffix = module.edge.load_balancer_arn_suffix
   target_group_arn_suffix  = module.edge.target_group_arn_suffix
   rollout_alarms           = var.rollout_alarms
+  region                   = local.region
+  metrics_namespace        = local.metrics_namespace
   tags                     = local.tags
 }
 
@@ -100,6 +104,7 @@ module "fleet" {
   load_balancer_security_group_id = module.edge.security_group_id
   target_group_arn                = module.edge.target_group_arn
   public_url                      = local.service_url
+  metrics_namespace               = local.metrics_namespace
   environment                     = var.environment
   tags                            = local.tags
 

@@ -33,6 +33,11 @@ output "rollout_alarm_names" {
   value       = module.observability.rollout_alarm_names
 }
 
+output "dashboard_name" {
+  description = "CloudWatch dashboard of the service and what it stands on."
+  value       = module.observability.dashboard_name
+}
+
 output "launch_template_id" {
   description = "Launch template that a rollout adds a version to."
   value       = module.fleet.launch_template_id

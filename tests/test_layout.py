@@ -53,3 +53,12 @@ def test_roles_document_every_variable() -> None:
         defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text()) or {}
         optional = {name for name, spec in specs.items() if not spec.get("required")}
         assert optional == set(defaults), role.name
+
+
+def test_the_dashboard_shows_every_metric_of_the_service() -> None:
+    code = "".join(file.read_text() for file in tracked("app/src") if file.suffix == ".py")
+    written = set(re.findall(r'Metric\("(\w+)"', code))
+    dashboard = (ROOT / "terraform" / "modules" / "observability" / "dashboard.tf").read_text()
+    shown = set(re.findall(r'local\.service, "(\w+)"', dashboard)) | set(re.findall(r'MetricName=\\"(\w+)\\"', dashboard))
+    assert len(written) >= 10
+    assert shown == written

@@ -153,8 +153,7 @@ def start(migrated_url: str, topic: str, endpoint: str, **extra: str) -> subproc
         "AWS_ENDPOINT_URL": endpoint,
         **extra,
     }
-    program = [sys.executable, "-c", "from signup.outbox.metrics import OutboxMetrics
-from signup.outbox.publisher import main; main()"]
+    program = [sys.executable, "-c", "from signup.outbox.publisher import main; main()"]
     return subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

@@ -17,6 +17,7 @@ variables {
   target_group_arn                = "arn:aws:elasticloadbalancing:us-east-1:111122223333:targetgroup/t-fleet/0a"
   topic_arn                       = "arn:aws:sns:us-east-1:111122223333:t-verification"
   public_url                      = "https://signup.example.com"
+  metrics_namespace               = "t/signup"
 
   database = {
     host              = "db.example.com"
@@ -113,6 +114,7 @@ run "user_data_writes_the_settings" {
       "SIGNUP_DRAIN_HOOK=t-drain",
       "SIGNUP_DRAIN_SECONDS=20",
       "SIGNUP_LOG_LEVEL=debug",
+      "SIGNUP_METRICS_NAMESPACE=t/signup",
       "SIGNUP_PICTURE_BUCKET=t-pictures",
       "SIGNUP_PUBLIC_URL=https://signup.example.com",
       "SIGNUP_TOKEN_TABLE=t-token",
@@ -267,4 +269,18 @@ run "refuses_a_value_that_systemd_would_split" {
   }
 
   expect_failures = [var.environment]
+}
+
+run "refuses_a_namespace_of_aws" {
+  command = plan
+
+  module {
+    source = "./modules/fleet"
+  }
+
+  variables {
+    metrics_namespace = "AWS/EC2"
+  }
+
+  expect_failures = [var.metrics_namespace]
 }

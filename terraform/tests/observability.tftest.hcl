@@ -4,6 +4,8 @@ mock_provider "aws" {
 
 variables {
   name                     = "t"
+  region                   = "us-east-1"
+  metrics_namespace        = "t/signup"
   load_balancer_arn_suffix = "app/t-edge/0a"
   target_group_arn_suffix  = "targetgroup/t-fleet/0a"
   rollout_alarms           = { service_errors = 10, balancer_errors = 20, slow_seconds = 2 }
@@ -70,4 +72,39 @@ run "refuses_an_arn_in_a_names_place" {
   }
 
   expect_failures = [var.load_balancer_arn_suffix, var.target_group_arn_suffix]
+}
+
+run "shows_one_dashboard" {
+  module {
+    source = "./modules/observability"
+  }
+
+  assert {
+    condition     = output.dashboard_name == "t"
+    error_message = "The dashboard goes by the project's name."
+  }
+
+  assert {
+    condition = alltrue([
+      for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets :
+      widget.properties.region == "us-east-1" && length(widget.properties.metrics) > 0 && widget.x + widget.width <= 24
+    ])
+    error_message = "Every widget must show something, of this region, within the page's 24 columns."
+  }
+
+  assert {
+    condition = length(distinct([
+      for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : "${widget.x},${widget.y}"
+    ])) == length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets)
+    error_message = "No widget may lie on another."
+  }
+
+  assert {
+    condition = toset(flatten([
+      for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : [
+        for line in widget.properties.metrics : line[0] if can(regex("/", line[0]))
+      ]
+    ])) == toset(["AWS/ApplicationELB", "t/signup"])
+    error_message = "The service's metrics must come from the namespace that the fleet is given."
+  }
 }

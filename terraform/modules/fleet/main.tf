@@ -21,6 +21,7 @@ locals {
     SIGNUP_AUTOSCALING_GROUP   = local.name
     SIGNUP_DRAIN_HOOK          = local.hook
     SIGNUP_DRAIN_SECONDS       = var.drain_seconds
+    SIGNUP_METRICS_NAMESPACE   = var.metrics_namespace
   }, var.environment)
 
   user_data = join("\n", ["#cloud-config", yamlencode({

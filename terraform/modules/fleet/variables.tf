@@ -199,6 +199,16 @@ variable "public_url" {
   }
 }
 
+variable "metrics_namespace" {
+  description = "CloudWatch namespace of the service's metrics."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9._/#:-]{1,255}$", var.metrics_namespace)) && !startswith(var.metrics_namespace, "AWS/")
+    error_message = "Set metrics_namespace to a namespace of your own, such as evenkeel/signup."
+  }
+}
+
 variable "environment" {
   description = "Extra variables of the service; they win over the computed ones."
   type        = map(string)

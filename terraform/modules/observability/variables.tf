@@ -47,6 +47,26 @@ variable "rollout_alarms" {
   }
 }
 
+variable "region" {
+  description = "Region whose metrics the dashboard shows."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "Set region to a region's name, such as us-east-1."
+  }
+}
+
+variable "metrics_namespace" {
+  description = "CloudWatch namespace that the service's own metrics are in."
+  type        = string
+
+  validation {
+    condition     = length(var.metrics_namespace) > 0
+    error_message = "Set metrics_namespace to the one that the fleet is given."
+  }
+}
+
 variable "tags" {
   description = "Tags of every resource."
   type        = map(string)
