@@ -2,62 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
 import pytest
+from invocation import Context, event
 from moto.server import ThreadedMotoServer
+from stand_ins import SendGrid
 
 from verifier import handler
 
 REGION = "us-east-1"
 API_KEY = "SG.testing-key"
 
-
-class SendGrid:
-    """A stand-in for SendGrid's Mail Send: keeps requests, and answers with `status`, or never if it `hangs`."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.status = 202
-        self.hangs = False
-        self._released = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.requests.append((self.path, dict(self.headers), body))
-                if outer.hangs:
-                    outer._released.wait(30)
-                    return
-                answer = json.dumps({"errors": [{"message": "no mail to ada@example.com"}]}).encode()
-                self.send_response(outer.status)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: object) -> None:
-                """Stay quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._released.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def mails(self) -> list[dict[str, Any]]:
-        return [body for _, _, body in self.requests]
+Function = Callable[..., dict[str, int]]
+Items = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -90,25 +52,69 @@ def aws(aws_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return aws_server
 
 
-@pytest.fixture
-def table(aws: str) -> Iterator[str]:
-    """A token table."""
+def _table(name: str, key: str) -> Iterator[str]:
     client = boto3.client("dynamodb", region_name=REGION)
-    name = f"tokens-{secrets.token_hex(4)}"
     client.create_table(
         TableName=name,
-        KeySchema=[{"AttributeName": "token_hash", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "token_hash", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
     yield name
     client.delete_table(TableName=name)
 
 
-@pytest.fixture
-def items(table: str) -> Callable[[], list[dict[str, Any]]]:
-    """A function that returns all items of the token table."""
+def _items(table: str) -> Items:
     return lambda: boto3.client("dynamodb", region_name=REGION).scan(TableName=table)["Items"]
+
+
+@pytest.fixture
+def table(aws: str) -> Iterator[str]:
+    """A token table."""
+    yield from _table(f"tokens-{secrets.token_hex(4)}", "token_hash")
+
+
+@pytest.fixture
+def idempotency_table(aws: str) -> Iterator[str]:
+    """An idempotency table."""
+    yield from _table(f"idempotency-{secrets.token_hex(4)}", "id")
+
+
+@pytest.fixture
+def items(table: str) -> Items:
+    """A function that returns all items of the token table."""
+    return _items(table)
+
+
+@pytest.fixture
+def records(idempotency_table: str) -> Items:
+    """A function that returns all items of the idempotency table."""
+    return _items(idempotency_table)
+
+
+@pytest.fixture
+def refused_queue(aws: str) -> Iterator[str]:
+    """The URL of a queue of refused messages."""
+    client = boto3.client("sqs", region_name=REGION)
+    url = client.create_queue(QueueName=f"refused-{secrets.token_hex(4)}")["QueueUrl"]
+    yield url
+    client.delete_queue(QueueUrl=url)
+
+
+@pytest.fixture
+def refused(refused_queue: str) -> Callable[[], list[dict[str, Any]]]:
+    """A function that takes what is in the queue of refused messages."""
+
+    def take() -> list[dict[str, Any]]:
+        client = boto3.client("sqs", region_name=REGION)
+        found: list[dict[str, Any]] = []
+        while taken := client.receive_message(QueueUrl=refused_queue, MaxNumberOfMessages=10, MessageAttributeNames=["All"]).get(
+            "Messages"
+        ):
+            found += taken
+        return found
+
+    return take
 
 
 @pytest.fixture
@@ -121,25 +127,33 @@ def secret(aws: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def function(
-    table: str, secret: str, sendgrid: SendGrid, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., dict[str, int]]]:
-    """Invokes the function with messages, in a fresh execution environment."""
-    for name, value in {
+def environment(
+    table: str, idempotency_table: str, refused_queue: str, secret: str, sendgrid: SendGrid, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """The function's variables, set for the length of the test."""
+    variables = {
         "VERIFIER_TOKEN_TABLE": table,
+        "VERIFIER_IDEMPOTENCY_TABLE": idempotency_table,
+        "VERIFIER_REFUSED_QUEUE_URL": refused_queue,
         "VERIFIER_PUBLIC_URL": "http://signup.example.com",
         "VERIFIER_MAIL_FROM": "Evenkeel <hello@example.com>",
         "VERIFIER_SENDGRID_SECRET_ARN": secret,
         "VERIFIER_SENDGRID_HOST": sendgrid.url,
         "VERIFIER_SENDGRID_TIMEOUT_SECONDS": "0.5",
-    }.items():
+        "VERIFIER_METRICS_NAMESPACE": "tests/verification",
+    }
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
+    return variables
+
+
+@pytest.fixture
+def function(environment: dict[str, str]) -> Iterator[Function]:
+    """Invokes the function with messages, in a fresh execution environment."""
     handler.services.cache_clear()
 
-    def invoke(*messages: dict[str, Any] | str) -> dict[str, int]:
-        bodies = [each if isinstance(each, str) else json.dumps(each) for each in messages]
-        records = [{"EventSource": "aws:sns", "Sns": {"MessageId": "sns-1", "Message": body}} for body in bodies]
-        return handler.handle({"Records": records}, None)
+    def invoke(*messages: dict[str, Any] | str, seconds: float = 30) -> dict[str, int]:
+        return handler.handle(event(*messages), Context(seconds))
 
     yield invoke
     handler.services.cache_clear()

@@ -8,6 +8,8 @@ from verifier.settings import SettingsError, load_settings
 
 GOOD = {
     "VERIFIER_TOKEN_TABLE": "evenkeel-tokens",
+    "VERIFIER_IDEMPOTENCY_TABLE": "evenkeel-idempotency",
+    "VERIFIER_REFUSED_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/evenkeel-refused",
     "VERIFIER_PUBLIC_URL": "https://signup.example.com/",
     "VERIFIER_MAIL_FROM": "hello@example.com",
     "VERIFIER_SENDGRID_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:111122223333:secret:sendgrid-abc",
@@ -34,7 +36,9 @@ def test_all_problems_are_listed_at_once() -> None:
     [
         ("VERIFIER_MAIL_FROM", "nobody"),
         ("VERIFIER_MAIL_FROM", "a@b.c\nBcc: <d@e.f>"),
+        ("VERIFIER_METRICS_NAMESPACE", "a b"),
         ("VERIFIER_PUBLIC_URL", "signup.example.com"),
+        ("VERIFIER_REFUSED_QUEUE_URL", "evenkeel-refused"),
         ("VERIFIER_SENDGRID_HOST", "api.sendgrid.com"),
         ("VERIFIER_SENDGRID_SECRET_ARN", "SG.key"),
         ("VERIFIER_SENDGRID_TIMEOUT_SECONDS", "0"),

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import boto3
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
 
 from verifier.aws import CONFIG
 
+KEEP_SECONDS = 300
+
+
+class ApiKeyMissingError(Exception):
+    """The secret is empty."""
+
 
 class ApiKey:
-    """Reads the secret (a plain string) once, and again after `forget`."""
+    """The secret, a plain string: read once, and again when it was kept for five minutes."""
 
     def __init__(self, secret_arn: str) -> None:
         self._secret_arn = secret_arn
-        self._client = boto3.client("secretsmanager", config=CONFIG)
-        self._value: str | None = None
+        self._provider = SecretsProvider(boto_config=CONFIG)
 
-    def get(self) -> str:
-        """The API key."""
-        if self._value is None:
-            value = self._client.get_secret_value(SecretId=self._secret_arn).get("SecretString", "").strip()
-            if not value:
-                raise ValueError("the SendGrid secret is empty: store the API key in it as a plain string")
-            self._value = value
-        return self._value
-
-    def forget(self) -> None:
-        """Read the secret again next time: the key may have been replaced."""
-        self._value = None
+    def get(self, renew: bool = False) -> str:
+        """The API key; `renew` reads it anew, since it may have been replaced. Raises ApiKeyMissingError."""
+        value = str(self._provider.get(self._secret_arn, max_age=KEEP_SECONDS, force_fetch=renew) or "").strip()
+        if not value:
+            self._provider.clear_cache()
+            raise ApiKeyMissingError("the SendGrid secret is empty: store the API key in it as a plain string")
+        return value

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from verifier import mail, message, sendgrid_client
 from verifier.api_key import ApiKey
-from verifier.logs import configure
+from verifier.once import Once, Result
+from verifier.refused import RefusedQueue
 from verifier.settings import Settings, load_settings
+from verifier.telemetry import AGE, DUPLICATE, REFUSED, RETRIED, SENT, count, logger, metrics
 from verifier.tokens import TokenTable
 
-log = logging.getLogger(__name__)
+KEY_REFUSED = (401, 403)
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Services:
 
     settings: Settings
     tokens: TokenTable
+    once: Once
+    refused: RefusedQueue
     api_key: ApiKey
 
 
@@ -30,57 +34,100 @@ class Services:
 def services() -> Services:
     """Made at the first invocation; a settings error fails every invocation with the whole list."""
     settings = load_settings()
+    metrics.namespace = settings.metrics_namespace
     return Services(
         settings,
         TokenTable(settings.token_table, settings.token_lifetime_seconds),
+        Once(settings.idempotency_table),
+        RefusedQueue(settings.refused_queue_url),
         ApiKey(settings.sendgrid_secret_arn),
     )
 
 
-def handle(event: Mapping[str, Any], _context: object) -> dict[str, int]:
-    """Handle an SNS event and return how many mails SendGrid took.
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+def handle(event: Mapping[str, Any], context: Any) -> dict[str, int]:
+    """Handle an SNS event and return what became of its messages.
 
-    Any failure is raised, so that Lambda tries again (twice, for asynchronous invocations) and then hands the event
-    to its failure destination.
+    A message is sent, was sent already, or is refused and kept in the queue of refused ones; none of these is ever tried
+    again. Any other failure is raised once all messages had their turn, so that Lambda tries again (twice, for asynchronous
+    invocations) and then hands the event to its failure destination.
     """
-    configure()
     made = services()
-    records = event["Records"]
-    for record in records:
-        _verify(made, record["Sns"])
-    return {"sent": len(records)}
+    outcomes = {SENT: 0, DUPLICATE: 0, REFUSED: 0}
+    failure: Exception | None = None
+    for record in event["Records"]:
+        try:
+            outcomes[_handle(made, record["Sns"], context)] += 1
+        except Exception as error:
+            failure = error
+    if failure is not None:
+        raise failure
+    return {"sent": outcomes[SENT], "duplicate": outcomes[DUPLICATE], "refused": outcomes[REFUSED]}
 
 
-def _verify(made: Services, notification: Mapping[str, Any]) -> None:
+def _handle(made: Services, notification: Mapping[str, Any], context: Any) -> str:
+    """What became of one message: SENT, DUPLICATE or REFUSED."""
     fields = {"sns_message_id": notification.get("MessageId")}
     try:
-        request = message.parse(notification["Message"])
-        fields |= {"message_id": request.message_id, "user_id": request.user_id, "request_id": request.request_id}
-        _send(made, request)
+        try:
+            request = message.parse(notification["Message"])
+            fields |= {"message_id": request.message_id, "user_id": request.user_id, "request_id": request.request_id}
+            result, seen = made.once.run(request.message_id, context, lambda: _send(made, request))
+        except message.MessageInvalidError as error:
+            return _refuse(made, notification, fields, error.kind, str(error))
+        except sendgrid_client.MailRefusedError as error:
+            return _refuse(made, notification, fields, f"sendgrid-{error.status}", str(error))
     except Exception as error:
-        # The class tells retryable from permanent; messages of our own errors name no addresses, others' may.
+        count(RETRIED)
+        # Messages of our own errors name no addresses, others' may.
         ours = type(error).__module__.split(".")[0] == "verifier"
-        reason = {"error": type(error).__name__, "reason": str(error) if ours else None}
-        log.error("verification failed", extra={"fields": {**fields, **reason}})
+        logger.error("mail failed", extra={**fields, "error": type(error).__name__, "reason": str(error) if ours else None})
         raise
-    log.info("verification mail queued", extra={"fields": fields})
+    if seen:
+        count(DUPLICATE)
+        logger.info("mail was sent before", extra={**fields, "sent_at": result["sent_at"]})
+        return DUPLICATE
+    count(SENT)
+    count(AGE, result["age_seconds"], "Seconds")
+    logger.info("mail sent", extra={**fields, "age_seconds": result["age_seconds"]})
+    return SENT
 
 
-def _send(made: Services, request: message.Message) -> None:
+def _refuse(made: Services, notification: Mapping[str, Any], fields: dict[str, Any], reason: str, text: str) -> str:
+    made.refused.put(notification, reason)
+    count(REFUSED)
+    logger.error("message refused", extra={**fields, "refusal": reason, "reason": text})
+    return REFUSED
+
+
+def _send(made: Services, request: message.Message) -> Result:
+    """Mint a token and send its link; the token's life begins here, at each attempt anew."""
     settings = made.settings
     key = made.api_key.get()
     token = made.tokens.mint(request)
+    rendered = mail.render(settings.public_url, token, settings.token_lifetime_seconds)
     try:
-        sendgrid_client.send(
-            api_key=key,
-            host=settings.sendgrid_host,
-            timeout_seconds=settings.sendgrid_timeout_seconds,
-            sender=settings.mail_from,
-            recipient=request.email,
-            mail=mail.render(settings.public_url, token, settings.token_lifetime_seconds),
-            message_id=request.message_id,
-        )
+        _post(settings, key, request, rendered)
     except sendgrid_client.MailRefusedError as error:
-        if error.status in (401, 403):
-            made.api_key.forget()
-        raise
+        if error.status not in KEY_REFUSED:
+            raise
+        replaced = made.api_key.get(renew=True)
+        if replaced == key:
+            raise
+        _post(settings, replaced, request, rendered)
+    sent = datetime.now(UTC)
+    age = max(0.0, (sent - request.occurred_at).total_seconds())
+    return {"sent_at": sent.isoformat(timespec="milliseconds").replace("+00:00", "Z"), "age_seconds": round(age, 3)}
+
+
+def _post(settings: Settings, key: str, request: message.Message, rendered: mail.Mail) -> None:
+    sendgrid_client.send(
+        api_key=key,
+        host=settings.sendgrid_host,
+        timeout_seconds=settings.sendgrid_timeout_seconds,
+        sender=settings.mail_from,
+        recipient=request.email,
+        mail=rendered,
+        message_id=request.message_id,
+    )

@@ -10,11 +10,11 @@ from sendgrid import SendGridAPIClient
 
 from verifier.mail import Mail
 
-UNAUTHORIZED = 401
+ACCEPTED = 202
 
 
 class MailUndeliveredError(Exception):
-    """SendGrid is busy (429), failing (5xx) or out of reach: worth trying again."""
+    """SendGrid is busy (429), failing (5xx), out of reach or not itself: worth trying again."""
 
 
 class MailRefusedError(Exception):
@@ -50,7 +50,7 @@ def send(*, api_key: str, host: str, timeout_seconds: float, sender: str, recipi
         },
     }
     try:
-        client.mail.send.post(request_body=body)
+        answer = client.mail.send.post(request_body=body)
     except HTTPError as error:
         status = int(error.status_code)
         if status == 429 or status >= 500:
@@ -59,3 +59,6 @@ def send(*, api_key: str, host: str, timeout_seconds: float, sender: str, recipi
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise MailUndeliveredError(f"SendGrid could not be reached: {type(reason).__name__}") from None
+    # The library follows redirects, and any page at their end would look like success.
+    if answer.status_code != ACCEPTED:
+        raise MailUndeliveredError(f"SendGrid answered {answer.status_code}, which is not {ACCEPTED}")

@@ -21,12 +21,15 @@ class Settings:
     """What the function needs. Times are in seconds."""
 
     token_table: str
+    idempotency_table: str
+    refused_queue_url: str
     public_url: str
     mail_from: str
     sendgrid_secret_arn: str
     token_lifetime_seconds: int = 600
     sendgrid_host: str = "https://api.sendgrid.com"
     sendgrid_timeout_seconds: float = 5.0
+    metrics_namespace: str = "verification"
 
 
 URL = r"https?://[^\s/?#]+[^\s?#]*"
@@ -53,6 +56,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
     settings = Settings(
         token_table=text("VERIFIER_TOKEN_TABLE", "the name of the DynamoDB token table", r"[\w.-]{3,255}"),
+        idempotency_table=text("VERIFIER_IDEMPOTENCY_TABLE", "the name of the DynamoDB idempotency table", r"[\w.-]{3,255}"),
+        refused_queue_url=text("VERIFIER_REFUSED_QUEUE_URL", "the URL of the SQS queue of refused messages", URL),
         public_url=text("VERIFIER_PUBLIC_URL", "the service's address, such as https://signup.example.com", URL).rstrip("/"),
         mail_from=text(
             "VERIFIER_MAIL_FROM",
@@ -69,6 +74,9 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             "VERIFIER_SENDGRID_HOST", "SendGrid's address, https://api.sendgrid.com", URL, "https://api.sendgrid.com"
         ).rstrip("/"),
         sendgrid_timeout_seconds=number("VERIFIER_SENDGRID_TIMEOUT_SECONDS", 5, 0.1, 60),
+        metrics_namespace=text(
+            "VERIFIER_METRICS_NAMESPACE", "the metrics' namespace in CloudWatch", r"[\w./#:-]{1,255}", "verification"
+        ),
     )
     if problems:
         raise SettingsError(problems)
