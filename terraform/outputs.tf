@@ -73,6 +73,21 @@ output "dead_letter_queue_url" {
   value       = module.verification.dead_letter_queue_url
 }
 
+output "refused_queue_url" {
+  description = "Queue of the messages that trying again won't help, each with its reason."
+  value       = module.verification.refused_queue_url
+}
+
+output "idempotency_table_name" {
+  description = "DynamoDB table of the messages whose mails were sent."
+  value       = module.verification.idempotency_table_name
+}
+
+output "verification_alarm_names" {
+  description = "CloudWatch alarms of the verification side channel; none of them ends a rollout."
+  value       = module.verification.alarm_names
+}
+
 output "picture_bucket" {
   description = "Bucket of the profile pictures."
   value       = module.storage.bucket

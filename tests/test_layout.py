@@ -36,6 +36,12 @@ def test_the_twin_does_not_know_the_service() -> None:
         assert not re.search(r"\b(signup|verifier)\b", file.read_text(errors="replace")), file
 
 
+def test_writer_and_reader_hold_to_the_same_schema() -> None:
+    copies = [ROOT / "app/src/signup/outbox/message.schema.json", ROOT / "verifier/src/verifier/message.schema.json"]
+    first, second = (copy.read_bytes() for copy in copies)
+    assert first == second
+
+
 def test_every_folder_says_what_lives_there() -> None:
     for folder in ("app", "verifier", "roles", "playbooks", "packer", "terraform", "twin", "tests", "evenkeel", "requirements"):
         readme = ROOT / folder / "README.md"

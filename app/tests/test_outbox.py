@@ -23,9 +23,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, insert, select, update
 
 from signup.clients.topic import Topic
-from signup.ids import uuid7
+from signup.ids import utc_now, uuid7
+from signup.outbox.message import verification_message
 from signup.outbox.metrics import OutboxMetrics
-from signup.outbox.publisher import backoff, publish_batch, run
+from signup.outbox.publisher import Outcome, backoff, publish_batch, run
 from signup.outbox.repo import purge
 from signup.schema.tables import outbox
 
@@ -33,14 +34,15 @@ Queue = tuple[str, Callable[[], list[dict[str, Any]]]]
 
 
 @pytest.fixture
-def put(database: Engine) -> Callable[[int], list[str]]:
+def put(database: Engine) -> Callable[..., list[str]]:
     """Puts messages in the outbox."""
 
-    def rows(count: int) -> list[str]:
+    def rows(count: int, **changes: str) -> list[str]:
         ids = [uuid7() for _ in range(count)]
         with database.begin() as connection:
             for each in ids:
-                connection.execute(insert(outbox).values(id=each, kind="test", payload={"message_id": str(each)}))
+                payload = {**verification_message(each, uuid7(), "ada@example.com", "req-1", utc_now()), **changes}
+                connection.execute(insert(outbox).values(id=each, kind="test", payload=payload))
         return [str(each) for each in ids]
 
     return rows
@@ -68,19 +70,35 @@ def test_a_signup_is_published_as_committed(client: FlaskClient, database: Engin
 
 
 def test_a_failure_is_recorded_backed_off_and_retried(
-    database: Engine, aws: str, put: Callable[[int], list[str]], queue: Queue
+    database: Engine, aws: str, put: Callable[..., list[str]], queue: Queue
 ) -> None:
     (message_id,) = put(1)
-    missing = Topic(queue[0] + "-missing", "us-east-1")
+    # Both made before the clock of the backoff runs.
+    topic, missing = Topic(queue[0], "us-east-1"), Topic(queue[0] + "-missing", "us-east-1")
     assert publish_batch(database, missing).failed == 1
     (row,) = all_rows(database)
     assert (row.published_at, row.attempts, row.last_error) == (None, 1, "NotFound")
     assert row.next_attempt_at > row.created_at
-    assert publish_batch(database, Topic(queue[0], "us-east-1")).published == 0
+    assert publish_batch(database, topic).published == 0
     with database.begin() as connection:
         connection.execute(update(outbox).values(next_attempt_at=row.created_at))
-    assert publish_batch(database, Topic(queue[0], "us-east-1")).published == 1
-    assert queue[1]() == [{"message_id": message_id}]
+    assert publish_batch(database, topic).published == 1
+    assert [message["message_id"] for message in queue[1]()] == [message_id]
+
+
+def test_what_does_not_fit_the_schema_waits_and_keeps_no_other(
+    database: Engine, put: Callable[..., list[str]], queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    (unfit,) = put(1, email="Ada <ada@example.com>")
+    fit = put(2)
+    assert publish_batch(database, Topic(queue[0], "us-east-1")) == Outcome(published=2, failed=1)
+    assert sorted(message["message_id"] for message in queue[1]()) == sorted(fit)
+    row = next(row for row in all_rows(database) if str(row.id) == unfit)
+    assert (row.published_at, row.last_error) == (None, "MessageUnfit")
+    assert row.next_attempt_at > row.created_at + timedelta(minutes=4)
+    said = json.dumps([vars(record) for record in caplog.records], default=str)
+    assert "$.email fails 'pattern'" in said
+    assert "ada@example.com" not in said
 
 
 def test_backoff_doubles_with_jitter_up_to_five_minutes() -> None:
@@ -89,9 +107,7 @@ def test_backoff_doubles_with_jitter_up_to_five_minutes() -> None:
         assert longest / 2 <= min(waits) < max(waits) <= longest
 
 
-def test_publishers_side_by_side_publish_each_message_once(
-    database: Engine, put: Callable[[int], list[str]], queue: Queue
-) -> None:
+def test_publishers_side_by_side_publish_each_message_once(database: Engine, put: Callable[..., list[str]], queue: Queue) -> None:
     ids = put(60)
 
     def work(_: int) -> int:
@@ -105,7 +121,7 @@ def test_publishers_side_by_side_publish_each_message_once(
     assert sorted(message["message_id"] for message in queue[1]()) == sorted(ids)
 
 
-def test_purge_deletes_only_old_published_messages(database: Engine, put: Callable[[int], list[str]]) -> None:
+def test_purge_deletes_only_old_published_messages(database: Engine, put: Callable[..., list[str]]) -> None:
     old, new, unpublished = (UUID(each) for each in put(3))
     with database.begin() as connection:
         rows = {row.id: row.created_at for row in connection.execute(select(outbox))}
@@ -160,7 +176,7 @@ def start(migrated_url: str, topic: str, endpoint: str, **extra: str) -> subproc
 def test_killed_in_the_middle_loses_nothing(
     database: Engine,
     migrated_url: str,
-    put: Callable[[int], list[str]],
+    put: Callable[..., list[str]],
     queue: Queue,
     hanging: tuple[str, threading.Event],
 ) -> None:
@@ -180,7 +196,7 @@ def test_killed_in_the_middle_loses_nothing(
 
 
 def test_the_command_notifies_publishes_and_ends_cleanly_on_sigterm(
-    database: Engine, migrated_url: str, put: Callable[[int], list[str]], queue: Queue, aws: str, tmp_path: Path
+    database: Engine, migrated_url: str, put: Callable[..., list[str]], queue: Queue, aws: str, tmp_path: Path
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
@@ -206,7 +222,7 @@ def test_the_command_notifies_publishes_and_ends_cleanly_on_sigterm(
 
 
 def test_outlives_a_database_outage(
-    gated: tuple[Any, Any], put: Callable[[int], list[str]], database: Engine, queue: Queue
+    gated: tuple[Any, Any], put: Callable[..., list[str]], database: Engine, queue: Queue
 ) -> None:
     gate, app = gated
     stop = threading.Event()
@@ -228,7 +244,7 @@ def test_outlives_a_database_outage(
 
 def test_a_slow_sns_is_given_up_within_the_clients_own_limits(
     database: Engine,
-    put: Callable[[int], list[str]],
+    put: Callable[..., list[str]],
     hanging: tuple[str, threading.Event],
     queue: Queue,
     monkeypatch: pytest.MonkeyPatch,

@@ -2,6 +2,17 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
+# By themselves all queues have one mocked ARN, and all tables.
+override_resource {
+  target = aws_sqs_queue.refused
+  values = { arn = "arn:aws:sqs:us-east-1:111122223333:t-verification-refused" }
+}
+
+override_resource {
+  target = aws_dynamodb_table.idempotency
+  values = { arn = "arn:aws:dynamodb:us-east-1:111122223333:table/t-idempotency" }
+}
+
 variables {
   name                     = "t"
   package                  = "tests/empty.zip"
@@ -46,6 +57,58 @@ run "no_message_is_lost" {
   }
 }
 
+run "a_killed_attempt_is_followed_by_another" {
+  module {
+    source = "./modules/verification"
+  }
+
+  assert {
+    condition     = aws_lambda_function.verifier.timeout < 60
+    error_message = "The lock of a killed attempt must have ended when Lambda tries again, after a minute."
+  }
+
+  assert {
+    condition = (
+      aws_dynamodb_table.idempotency.hash_key == "id" && aws_dynamodb_table.idempotency.ttl[0].attribute_name == "expiration" &&
+      aws_dynamodb_table.idempotency.ttl[0].enabled && aws_dynamodb_table.idempotency.deletion_protection_enabled
+    )
+    error_message = "The idempotency table must have the attributes that its users write, and expire."
+  }
+}
+
+run "what_is_given_up_is_heard" {
+  module {
+    source = "./modules/verification"
+  }
+
+  variables {
+    alarm_topic_arns = ["arn:aws:sns:us-east-1:111122223333:on-call"]
+  }
+
+  assert {
+    condition = {
+      for name, alarm in aws_cloudwatch_metric_alarm.verification : name => "${alarm.namespace} ${alarm.metric_name} ${join(",", values(alarm.dimensions))}"
+      } == {
+      dead-letters     = "AWS/SQS ApproximateNumberOfMessagesVisible t-verification-dead-letter"
+      refused          = "AWS/SQS ApproximateNumberOfMessagesVisible t-verification-refused"
+      late             = "t/verification MailAge verifier"
+      lost-by-function = "AWS/Lambda DestinationDeliveryFailures t-verifier"
+      lost-by-topic    = "AWS/SNS NumberOfNotificationsFailedToRedriveToDlq t-verification"
+    }
+    error_message = "Each place where a message can end, other than as a mail, needs its alarm."
+  }
+
+  assert {
+    condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.verification : alarm.treat_missing_data == "notBreaching" && alarm.alarm_actions == toset(var.alarm_topic_arns)])
+    error_message = "A quiet side channel is healthy, and alarms go to the topics given."
+  }
+
+  assert {
+    condition     = aws_sqs_queue.refused.message_retention_seconds == 1209600 && aws_sqs_queue.refused.sqs_managed_sse_enabled
+    error_message = "Refused messages carry addresses: they must be encrypted, and kept as long as a person may need to look."
+  }
+}
+
 run "only_the_fleet_publishes_and_only_the_topic_invokes" {
   module {
     source = "./modules/verification"
@@ -74,6 +137,9 @@ run "function_gets_its_settings_and_no_secret" {
   assert {
     condition = aws_lambda_function.verifier.environment[0].variables == tomap({
       VERIFIER_TOKEN_TABLE              = "t-token"
+      VERIFIER_IDEMPOTENCY_TABLE        = "t-idempotency"
+      VERIFIER_REFUSED_QUEUE_URL        = aws_sqs_queue.refused.id
+      VERIFIER_METRICS_NAMESPACE        = "t/verification"
       VERIFIER_PUBLIC_URL               = "https://signup.example.com"
       VERIFIER_MAIL_FROM                = "no-reply@example.com"
       VERIFIER_TOKEN_LIFETIME_SECONDS   = "600"
@@ -102,11 +168,12 @@ run "role_reaches_what_the_function_uses" {
 
   assert {
     condition = {
-      for statement in data.aws_iam_policy_document.verifier.statement : statement.sid => "${join(",", sort(statement.actions))} ${join(",", statement.resources)}"
+      for statement in data.aws_iam_policy_document.verifier.statement : statement.sid => "${join(",", sort(statement.actions))} ${join(",", sort(statement.resources))}"
       } == {
       Tokens      = "dynamodb:PutItem ${aws_dynamodb_table.token.arn}"
+      Idempotency = "dynamodb:DeleteItem,dynamodb:GetItem,dynamodb:PutItem,dynamodb:UpdateItem ${aws_dynamodb_table.idempotency.arn}"
       SendGridKey = "secretsmanager:GetSecretValue ${aws_secretsmanager_secret.sendgrid.arn}"
-      DeadLetters = "sqs:SendMessage ${aws_sqs_queue.dead_letter.arn}"
+      GivenUp     = "sqs:SendMessage ${join(",", sort([aws_sqs_queue.dead_letter.arn, aws_sqs_queue.refused.arn]))}"
       Logs        = "logs:CreateLogStream,logs:PutLogEvents ${aws_cloudwatch_log_group.verifier.arn}:log-stream:*"
     }
     error_message = "The function's role allows more or less than the function uses."

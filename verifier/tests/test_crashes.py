@@ -78,9 +78,7 @@ class Lambda:
 
 
 @pytest.fixture
-def crashing(
-    processes: Any, environment: dict[str, str], aws: str, request_message: dict[str, Any]
-) -> Iterator[Lambda]:
+def crashing(processes: Any, environment: dict[str, str], aws: str, request_message: dict[str, Any]) -> Iterator[Lambda]:
     """The function with a message."""
     wire = Wire(aws)
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_EC2_METADATA_DISABLED")

@@ -58,7 +58,9 @@ def test_unknown_members_are_ignored(function: Function, request_message: Messag
     assert function({**request_message, "added_later": {"x": 1}})["sent"] == 1
 
 
-def test_a_poisoned_message_blocks_no_other(function: Function, sendgrid: SendGrid, refused: Refused, request_message: Message) -> None:
+def test_a_poisoned_message_blocks_no_other(
+    function: Function, sendgrid: SendGrid, refused: Refused, request_message: Message
+) -> None:
     assert function("{", request_message, "x" * 9000) == {"sent": 1, "duplicate": 0, "refused": 2}
     assert sorted(reason(entry) for entry in refused()) == ["malformed", "oversize"]
 

@@ -1,3 +1,7 @@
+locals {
+  metrics = "${var.name}/verification"
+}
+
 resource "aws_dynamodb_table" "token" {
   name                        = "${var.name}-token"
   billing_mode                = "PAY_PER_REQUEST"
@@ -17,6 +21,29 @@ resource "aws_dynamodb_table" "token" {
 
   point_in_time_recovery {
     enabled = true
+  }
+
+  server_side_encryption {
+    enabled = true
+  }
+}
+
+# Which messages' mails were sent, for longer than any message can come again. Lost, it costs second mails, no first ones.
+resource "aws_dynamodb_table" "idempotency" {
+  name                        = "${var.name}-idempotency"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "id"
+  deletion_protection_enabled = var.deletion_protection
+  tags                        = var.tags
+
+  attribute {
+    name = "id"
+    type = "S"
+  }
+
+  ttl {
+    attribute_name = "expiration"
+    enabled        = true
   }
 
   server_side_encryption {
@@ -53,12 +80,16 @@ resource "aws_lambda_function" "verifier" {
   architectures    = ["x86_64"]
   handler          = "verifier.handler.handle"
   memory_size      = 256
-  timeout          = 30
-  tags             = var.tags
+  # A killed attempt's lock on its message ends with this time, and Lambda's first retry comes after 60 seconds.
+  timeout = 30
+  tags    = var.tags
 
   environment {
     variables = merge({
       VERIFIER_TOKEN_TABLE              = aws_dynamodb_table.token.name
+      VERIFIER_IDEMPOTENCY_TABLE        = aws_dynamodb_table.idempotency.name
+      VERIFIER_REFUSED_QUEUE_URL        = aws_sqs_queue.refused.id
+      VERIFIER_METRICS_NAMESPACE        = local.metrics
       VERIFIER_PUBLIC_URL               = var.public_url
       VERIFIER_MAIL_FROM                = var.mail_from
       VERIFIER_TOKEN_LIFETIME_SECONDS   = tostring(var.token_lifetime_seconds)

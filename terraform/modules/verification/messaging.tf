@@ -7,6 +7,14 @@ resource "aws_sqs_queue" "dead_letter" {
   tags                      = var.tags
 }
 
+# What trying again won't help: the function puts it here itself, and such a message is none of the dead letters.
+resource "aws_sqs_queue" "refused" {
+  name                      = "${var.name}-verification-refused"
+  message_retention_seconds = 1209600
+  sqs_managed_sse_enabled   = true
+  tags                      = var.tags
+}
+
 data "aws_iam_policy_document" "dead_letter" {
   statement {
     sid       = "UndeliveredMessages"

@@ -22,3 +22,18 @@ output "dead_letter_queue_url" {
   description = "URL of the dead-letter queue."
   value       = aws_sqs_queue.dead_letter.id
 }
+
+output "refused_queue_url" {
+  description = "URL of the queue of refused messages."
+  value       = aws_sqs_queue.refused.id
+}
+
+output "idempotency_table_name" {
+  description = "Name of the idempotency table."
+  value       = aws_dynamodb_table.idempotency.name
+}
+
+output "alarm_names" {
+  description = "Alarms of the side channel; none of them ends a rollout."
+  value       = sort([for alarm in aws_cloudwatch_metric_alarm.verification : alarm.alarm_name])
+}

@@ -24,15 +24,21 @@ data "aws_iam_policy_document" "verifier" {
   }
 
   statement {
+    sid       = "Idempotency"
+    actions   = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+    resources = [aws_dynamodb_table.idempotency.arn]
+  }
+
+  statement {
     sid       = "SendGridKey"
     actions   = ["secretsmanager:GetSecretValue"]
     resources = [aws_secretsmanager_secret.sendgrid.arn]
   }
 
   statement {
-    sid       = "DeadLetters"
+    sid       = "GivenUp"
     actions   = ["sqs:SendMessage"]
-    resources = [aws_sqs_queue.dead_letter.arn]
+    resources = [aws_sqs_queue.dead_letter.arn, aws_sqs_queue.refused.arn]
   }
 
   statement {

@@ -102,6 +102,28 @@ variable "sendgrid_timeout_seconds" {
   }
 }
 
+variable "late_seconds" {
+  description = "Seconds from a signup to its mail that raise the alarm late."
+  type        = number
+  default     = 600
+
+  validation {
+    condition     = var.late_seconds >= 1
+    error_message = "Set late_seconds to 1 second or more."
+  }
+}
+
+variable "alarm_topic_arns" {
+  description = "SNS topics that hear of alarms and of their end."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.alarm_topic_arns : can(regex("^arn:[^:]+:sns:", arn))])
+    error_message = "Set alarm_topic_arns to the ARNs of SNS topics."
+  }
+}
+
 variable "environment" {
   description = "Extra variables of the function; they win over the computed ones."
   type        = map(string)

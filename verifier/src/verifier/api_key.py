@@ -24,6 +24,6 @@ class ApiKey:
         """The API key; `renew` reads it anew, since it may have been replaced. Raises ApiKeyMissingError."""
         value = str(self._provider.get(self._secret_arn, max_age=KEEP_SECONDS, force_fetch=renew) or "").strip()
         if not value:
-            self._provider.clear_cache()
+            self._provider.clear_cache()  # type: ignore[no-untyped-call]
             raise ApiKeyMissingError("the SendGrid secret is empty: store the API key in it as a plain string")
         return value

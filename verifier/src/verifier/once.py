@@ -31,10 +31,10 @@ class Once:
         """
         seen = False
 
-        def note(result: Any, _record: Any) -> Any:
+        def note(response: Any, idempotent_data: Any) -> Any:
             nonlocal seen
             seen = True
-            return result
+            return response
 
         config = IdempotencyConfig(
             expires_after_seconds=REMEMBER_SECONDS, hash_function="sha256", lambda_context=context, response_hook=note

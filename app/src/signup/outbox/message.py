@@ -13,7 +13,7 @@ VERIFICATION = "user.verification_requested"
 def verification_message(
     message_id: UUID, user_id: UUID, email: str, request_id: str, occurred_at: datetime
 ) -> dict[str, str | int]:
-    """The message's body. Its JSON Schema is kept with its reader, the verifier."""
+    """The message's body, as message.schema.json describes it."""
     return {
         "version": 1,
         "message_id": str(message_id),

@@ -18,6 +18,7 @@ from signup.database import DATABASE_DOWN, make_engine
 from signup.logs import configure, type_name
 from signup.notify import notify
 from signup.outbox import repo
+from signup.outbox.contract import MessageUnfit, check
 from signup.outbox.metrics import OutboxMetrics
 from signup.settings import load_or_exit, load_settings
 
@@ -50,7 +51,7 @@ def publish_batch(engine: Engine, topic: Topic, stopping: Callable[[], bool] = l
     The rows stay locked until the transaction ends: another instance skips them, and if this process dies they are
     due again. A crash between publishing and committing publishes a message twice; its message_id tells.
     """
-    published = 0
+    published = failed = 0
     with engine.begin() as connection:
         for row in repo.lock_due(connection, BATCH):
             if stopping():
@@ -58,18 +59,26 @@ def publish_batch(engine: Engine, topic: Topic, stopping: Callable[[], bool] = l
             notify("WATCHDOG=1")
             fields = {"message_id": str(row.id), "request_id": row.payload.get("request_id")}
             try:
-                topic.publish(row.payload)
+                text = check(row.payload)
+            except MessageUnfit as error:
+                # Its reader would refuse it. A later release may know what to do with it, so it waits.
+                repo.mark_failed(connection, row.id, timedelta(seconds=MAX_BACKOFF_SECONDS), "MessageUnfit")
+                failed += 1
+                log.error("a message does not fit its schema", extra={"fields": {**fields, "reason": str(error)}})
+                continue
+            try:
+                topic.publish(text)
             except PublishFailed as error:
                 delay = backoff(row.attempts + 1)
                 repo.mark_failed(connection, row.id, delay, str(error))
                 retry = {"attempt": row.attempts + 1, "retry_in_seconds": round(delay.total_seconds(), 1)}
                 log.warning("publishing failed", extra={"fields": {**fields, **retry, "code": str(error)}})
                 # The next one would most likely wait for the same timeout, with all these rows locked.
-                return Outcome(published, failed=1)
+                return Outcome(published, failed + 1)
             repo.mark_published(connection, row.id)
             published += 1
             log.info("published", extra={"fields": fields})
-    return Outcome(published)
+    return Outcome(published, failed)
 
 
 def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetrics) -> None:
