@@ -25,6 +25,22 @@ TARGET = [
     "--implementation=cp",
     "--only-binary=:all:",
 ]
+# What the verifier's wheels bring and it never loads.
+LEFT_OUT = (
+    "bin",
+    "test",  # of python-http-client
+    "jsonschema/tests",
+    "jsonschema/benchmarks",
+    # For compiling cryptography, which is compiled; SendGrid's library loads it for its webhooks with all the rest.
+    *("cffi", "cffi-*", "pycparser", "pycparser-*"),
+    # For parsing inbound mails.
+    *("werkzeug", "werkzeug-*", "markupsafe", "markupsafe-*"),
+    # Part of the runtime, with boto3.
+    *("jmespath", "jmespath-*"),
+    "aws_lambda_powertools/event_handler",
+)
+# The utilities of Powertools that stay.
+POWERTOOLS = ("idempotency", "jmespath_utils", "parameters")
 # The earliest date a zip can carry: the same sources give the same bytes.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -85,29 +101,44 @@ def schema() -> dict[str, str]:
 
 
 def verifier() -> Path:
-    """The Lambda's deployment package: the verifier and what the runtime lacks, the same bytes from the same sources."""
+    """The Lambda's deployment package; made again only when what it is made from changes."""
     lock = ROOT / "requirements" / "verifier.txt"
     wanted = digest(lock, *_sources("verifier"), Path(__file__))
     stamp = VERIFIER.with_suffix(".stamp")
     if VERIFIER.exists() and stamp.exists() and stamp.read_text() == wanted:
         return VERIFIER
     tree = _fresh(BUILD / "verifier")
-    _pip("install", "--no-deps", "--no-compile", "--require-hashes", "--requirement", str(lock), "--target", str(tree), *TARGET)
-    shutil.copytree(ROOT / "verifier" / "src" / "verifier", tree / "verifier", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.rmtree(tree / "bin", ignore_errors=True)
-    for record in tree.glob("*.dist-info/RECORD"):
-        record.unlink()  # lists the scripts that were removed
     new = VERIFIER.with_suffix(".zip.new")
-    with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for file in sorted(path for path in tree.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-            entry = zipfile.ZipInfo(str(file.relative_to(tree)), EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, file.read_bytes())
+    pack_verifier(tree, new)
     shutil.rmtree(tree)
     new.replace(VERIFIER)
     stamp.write_text(wanted)
     return VERIFIER
+
+
+def pack_verifier(tree: Path, archive: Path) -> None:
+    """Unpack the locked wheels and the verifier in `tree`, take out what it never loads, and zip the rest: the same bytes
+    from the same sources, whenever and wherever."""
+    lock = ROOT / "requirements" / "verifier.txt"
+    _pip("install", "--no-deps", "--no-compile", "--require-hashes", "--requirement", str(lock), "--target", str(tree), *TARGET)
+    for pattern in LEFT_OUT:
+        found = list(tree.glob(pattern))
+        if not found:
+            raise Failure(f"the verifier's packages have no {pattern} any more: take it out of LEFT_OUT in evenkeel/packages.py")
+        for path in found:
+            shutil.rmtree(path)
+    for path in (tree / "aws_lambda_powertools" / "utilities").iterdir():
+        if path.is_dir() and path.name not in POWERTOOLS:
+            shutil.rmtree(path)
+    for record in tree.glob("*.dist-info/RECORD"):
+        record.unlink()  # lists the files that were taken out
+    shutil.copytree(ROOT / "verifier" / "src" / "verifier", tree / "verifier", ignore=shutil.ignore_patterns("__pycache__"))
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as content:
+        for file in sorted(path for path in tree.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+            entry = zipfile.ZipInfo(str(file.relative_to(tree)), EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            content.writestr(entry, file.read_bytes())
 
 
 def _pip(action: str, *arguments: str) -> None:
