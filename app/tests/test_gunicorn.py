@@ -53,8 +53,9 @@ def test_a_burst_waits_its_turn(serve: Serve, person: dict[str, str]) -> None:
         body = {**person, "email": f"ada{number}@example.com"}
         return requests.post(f"{url}/v1/user", json=body, timeout=20).status_code
 
-    with ThreadPoolExecutor(20) as pool:
-        assert Counter(pool.map(sign_up, range(20))) == {201: 20}
+    # Many more than may hash at once, and few enough for a busy machine to get to each within the queue's patience.
+    with ThreadPoolExecutor(8) as pool:
+        assert Counter(pool.map(sign_up, range(8))) == {201: 8}
 
 
 def test_health_checks_are_answered_while_the_database_hangs(serve: Serve, gate: Any, settings: Settings) -> None:

@@ -64,6 +64,6 @@ def test_credentials_that_come_late_are_found(metadata: Metadata, queue: tuple[s
     topic = Topic(queue[0], "us-east-1")
     for _ in range(2):
         with pytest.raises(PublishFailed, match="NoCredentialsError"):
-            topic.publish({})
+            topic.publish("{}")
     metadata.ready = True
-    topic.publish({})
+    topic.publish("{}")

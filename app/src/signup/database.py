@@ -38,6 +38,9 @@ CONNECT_ARGS = {
 class MeasuredPool(QueuePool):
     """A pool that counts who had to wait for a connection, and knows how many were in use at most."""
 
+    # A pool logs under its module's name, host and user of each connection: it is to be as quiet as SQLAlchemy's own.
+    __module__ = QueuePool.__module__
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.waits = Counter()
