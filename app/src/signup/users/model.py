@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from signup.ids import rfc3339
+
+
+class Event(StrEnum):
+    """What the audit trail tells of a user. A row has nothing else but the user's id, a time and a request's id."""
+
+    SIGNED_UP = "user.signed_up"
+    SIGNED_UP_AGAIN = "user.signed_up_again"
+    VERIFIED = "user.verified"
+    VERIFICATION_RESENT = "user.verification_resent"
+    RESEND_UNANSWERED = "user.resend_unanswered"
+    NAMES_CHANGED = "user.names_changed"
+    PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - the event, no password
 
 
 @dataclass(frozen=True)

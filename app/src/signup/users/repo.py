@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, delete, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from signup.schema.tables import audit, registrations, users
-from signup.users.model import User
+from signup.users.model import Event, User
 
 
 def insert_user(connection: Connection, user: User, password_hash: str) -> bool:
@@ -109,7 +109,7 @@ def mark_verified(connection: Connection, user_id: UUID, message_id: UUID, now: 
     return _user(row), True
 
 
-def insert_audit(connection: Connection, event: str, user_id: UUID, occurred_at: datetime, request_id: str) -> None:
+def insert_audit(connection: Connection, event: Event, user_id: UUID, occurred_at: datetime, request_id: str) -> None:
     """Record an event in the same transaction as its cause."""
     connection.execute(insert(audit).values(event=event, user_id=user_id, occurred_at=occurred_at, request_id=request_id))
 

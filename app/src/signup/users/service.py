@@ -13,7 +13,7 @@ from signup.passwords import HashQueueFull
 from signup.services import Services
 from signup.users import repo
 from signup.users.fields import Change, SignUp, normalize_email
-from signup.users.model import User
+from signup.users.model import Event, User
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def sign_up(services: Services, given: SignUp, request_id: str) -> User:
         else:
             message = verification_message(message_id, owner.id, owner.email, request_id, now)
             insert_message(connection, message_id, VERIFICATION, message)
-        event = "user.signed_up" if new else "user.signed_up_again"
+        event = Event.SIGNED_UP if new else Event.SIGNED_UP_AGAIN
         repo.insert_audit(connection, event, owner.id, now, request_id)
     return user
 
@@ -96,10 +96,10 @@ def _with_current_parameters(services: Services, login: Login, password: str) ->
 def change(services: Services, login: Login, wanted: Change, request_id: str) -> None:
     """Change names or password, each with its audit row; raises NotAuthenticated if the password has changed since the login."""
     values = {name: value for name, value in (("first_name", wanted.first_name), ("last_name", wanted.last_name)) if value}
-    events = ["user.names_changed"] if values else []
+    events = [Event.NAMES_CHANGED] if values else []
     if wanted.password is not None:
         values["password_hash"] = services.hasher.hash(wanted.password)
-        events.append("user.password_changed")
+        events.append(Event.PASSWORD_CHANGED)
     now = utc_now()
     with services.engine.begin() as connection:
         if not repo.update_user(connection, login.user.id, login.password_hash, values, now):

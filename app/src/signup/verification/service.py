@@ -9,7 +9,7 @@ from signup.outbox.message import VERIFICATION, verification_message
 from signup.outbox.repo import KEEP, insert_decoy, insert_message
 from signup.services import Services
 from signup.users import repo
-from signup.users.model import User
+from signup.users.model import Event, User
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 """32 random bytes in URL-safe base64 without padding."""
@@ -46,7 +46,7 @@ def verify(services: Services, token: str, request_id: str) -> User:
             raise TokenUnknown
         user, changed = marked
         if changed:
-            repo.insert_audit(connection, "user.verified", user.id, now, request_id)
+            repo.insert_audit(connection, Event.VERIFIED, user.id, now, request_id)
     return user
 
 
@@ -63,8 +63,8 @@ def resend(services: Services, email: str, request_id: str) -> None:
         user = repo.find_for_resend(connection, email, now - KEEP)
         if user is None:
             insert_decoy(connection, message_id)
-            repo.insert_audit(connection, "user.resend_unanswered", message_id, now, request_id)
+            repo.insert_audit(connection, Event.RESEND_UNANSWERED, message_id, now, request_id)
         else:
             message = verification_message(message_id, user.id, user.email, request_id, now)
             insert_message(connection, message_id, VERIFICATION, message)
-            repo.insert_audit(connection, "user.verification_resent", user.id, now, request_id)
+            repo.insert_audit(connection, Event.VERIFICATION_RESENT, user.id, now, request_id)

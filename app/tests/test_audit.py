@@ -1,0 +1,126 @@
+"""The audit trail: a row for each event, in the transaction of what it records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, select, text
+from werkzeug.test import TestResponse
+
+from signup.schema.tables import audit, metadata, outbox
+from signup.users.model import Event
+
+RESEND = "/v1/user/verify/resend"
+ANOTHER = "another long passphrase"
+Call = Callable[[FlaskClient], TestResponse]
+
+
+def rows(database: Engine, *tables: str) -> dict[str, list[Any]]:
+    """All rows of the tables, or of all tables."""
+    with database.connect() as connection:
+        return {
+            name: sorted(connection.execute(select(table)).all(), key=str)
+            for name, table in metadata.tables.items()
+            if name in (tables or metadata.tables)
+        }
+
+
+def test_every_event_has_a_row_and_no_row_says_who(
+    client: FlaskClient, database: Engine, put_token: Callable[..., str], person: dict[str, str]
+) -> None:
+    email, password = person["email"], person["password"]
+    client.post("/v1/user", json=person)
+    client.post(RESEND, json={"email": email})
+    client.post("/v1/user", json=person)
+    client.post(RESEND, json={"email": email})
+    with database.connect() as connection:
+        sent = list(connection.execute(select(outbox.c.payload).order_by(outbox.c.id)).scalars())
+    token = put_token(sent[0]["user_id"], sent[0]["message_id"])
+    client.get(f"/v1/user/verify?token={token}")
+    client.put("/v1/user/self", auth=(email, password), json={"first_name": "Augusta", "password": ANOTHER})
+    with database.connect() as connection:
+        trail = connection.execute(select(audit).order_by(audit.c.id)).all()
+    assert [row.event for row in trail] == [
+        Event.SIGNED_UP,
+        Event.VERIFICATION_RESENT,
+        Event.SIGNED_UP_AGAIN,
+        Event.RESEND_UNANSWERED,
+        Event.VERIFIED,
+        Event.NAMES_CHANGED,
+        Event.PASSWORD_CHANGED,
+    ]
+    strangers = [row.event for row in trail if str(row.user_id) != sent[0]["user_id"]]
+    assert strangers == [Event.RESEND_UNANSWERED]
+    said = str(trail).casefold()
+    for secret in (email, "example", token, password, ANOTHER, *person.values(), "augusta"):
+        assert secret.casefold() not in said
+
+
+def test_what_changes_nothing_leaves_no_row(client: FlaskClient, database: Engine, verified: tuple[str, str]) -> None:
+    before = rows(database)
+    client.get("/v1/user/self", auth=verified)
+    client.get("/v1/user/self", auth=(verified[0], ANOTHER))
+    client.put("/v1/user/self", auth=verified, json={"verified": False})
+    client.post("/v1/user", json={"email": verified[0]})
+    client.post(f"/v1/user/verify?token={'t' * 43}")
+    assert rows(database) == before
+
+
+CHANGES: dict[str, Callable[[dict[str, str], str], Call]] = {
+    "sign up": lambda person, _: lambda client: client.post("/v1/user", json={**person, "email": "eve@example.com"}),
+    "sign up again": lambda person, _: lambda client: client.post("/v1/user", json=person),
+    "resend": lambda person, _: lambda client: client.post(RESEND, json={"email": person["email"]}),
+    "resend unanswered": lambda *_: lambda client: client.post(RESEND, json={"email": "eve@example.com"}),
+    "verify": lambda _, token: lambda client: client.post(f"/v1/user/verify?token={token}"),
+    "change": lambda person, _: (
+        lambda client: client.put(
+            "/v1/user/self", auth=("known@example.com", person["password"]), json={"last_name": "King", "password": ANOTHER}
+        )
+    ),
+}
+
+
+@pytest.fixture
+def commits_fail(database: Engine) -> Any:
+    """Has the database go away at the end of each transaction that wrote an audit row."""
+    with database.begin() as connection:
+        connection.execute(
+            text("""
+            CREATE FUNCTION go_away() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'going away' USING ERRCODE = 'admin_shutdown'; END $$
+            """)
+        )
+        connection.execute(
+            text("""
+            CREATE CONSTRAINT TRIGGER go_away AFTER INSERT ON audit DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION go_away()
+            """)
+        )
+    yield
+    with database.begin() as connection:
+        connection.execute(text("DROP FUNCTION IF EXISTS go_away CASCADE"))
+
+
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_a_change_that_is_rolled_back_leaves_neither_itself_nor_a_row(
+    client: FlaskClient, database: Engine, put_token: Callable[..., str], person: dict[str, str], change: str, request: Any
+) -> None:
+    client.post("/v1/user", json={**person, "email": "known@example.com"})
+    client.post("/v1/user", json=person)
+    with database.begin() as connection:
+        connection.execute(text("UPDATE users SET verified = true WHERE email = 'known@example.com'"))
+        sent = list(connection.execute(select(outbox.c.payload).order_by(outbox.c.id)).scalars())[-1]
+    call = CHANGES[change](person, put_token(sent["user_id"], sent["message_id"]))
+    before = rows(database)
+    request.getfixturevalue("commits_fail")
+    answer = call(client)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert rows(database) == before
+    with database.begin() as connection:
+        connection.execute(text("DROP FUNCTION go_away CASCADE"))
+    assert call(client).status_code < 300
+    assert len(rows(database, "audit")["audit"]) > len(before["audit"])
