@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from signup.settings import SettingsError, load_drain_settings, load_migration_settings, load_settings
+from signup.settings import Rates, SettingsError, load_drain_settings, load_migration_settings, load_settings
 
 GOOD = {
     "SIGNUP_DATABASE_HOST": "db.example.com",
@@ -65,6 +65,10 @@ def test_all_problems_are_listed_at_once() -> None:
         ("SIGNUP_WORKERS", "-1"),
         ("SIGNUP_DRAIN_SECONDS", "4"),
         ("SIGNUP_DRAIN_SECONDS", "61"),
+        ("SIGNUP_RATE_SIGNUP", "20"),
+        ("SIGNUP_RATE_MAIL", "0/hour"),
+        ("SIGNUP_RATE_LOGIN", "5/minute;"),
+        ("SIGNUP_RATE_VERIFY", "5 per fortnight"),
         ("SIGNUP_METRICS_SECONDS", "0"),
         ("SIGNUP_METRICS_NAMESPACE", "evenkeel signup"),
     ],
@@ -73,6 +77,12 @@ def test_a_wrong_value_is_named(name: str, value: str) -> None:
     (problem,) = problems({**GOOD, name: value})
     assert problem.startswith(name + " ")
     assert "hush" not in problem
+
+
+def test_rates_are_off_unless_set() -> None:
+    assert load_settings({**GOOD, "SIGNUP_RATE_RESEND": ""}).rates == Rates()
+    rates = {"SIGNUP_RATE_SIGNUP": "20/minute", "SIGNUP_RATE_LOGIN_ADDRESS": "5/15minute,100/day"}
+    assert load_settings({**GOOD, **rates}).rates == Rates(signup="20/minute", login_address="5/15minute,100/day")
 
 
 def test_drain_settings() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
-from signup import overload, problems, request_id
+from signup import overload, problems, rates, request_id
 from signup.clients.tokens import TokenTable
 from signup.database import make_engine
 from signup.health.latch import Latch
@@ -65,4 +65,5 @@ def create_app(settings: Settings, latch: Latch | None = None) -> Flask:
     pages.init_app(app)
     for blueprint in (health, users, verification, web, reference):
         app.register_blueprint(blueprint)
+    rates.init_app(app, settings.rates)
     return app

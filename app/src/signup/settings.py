@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NoReturn, TypeVar
 
 EX_CONFIG = 78
@@ -42,6 +42,18 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True)
+class Rates:
+    """How often what may be asked of one process, such as 20/minute or 5/minute,60/hour. Empty: any number of times."""
+
+    signup: str = ""
+    resend: str = ""
+    verify: str = ""
+    login: str = ""
+    mail: str = ""
+    login_address: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the service and its outbox publisher need. Durations are in seconds."""
 
@@ -57,6 +69,7 @@ class Settings:
     password_min_length: int = 15
     hash_slots: int = 1
     hash_queue: int = 24
+    rates: Rates = Rates()
     drain_seconds: int = 30
     metrics_seconds: int = 60
     metrics_namespace: str = "signup"
@@ -119,6 +132,16 @@ class _Reader:
         value = self.optional(name) or default
         if value not in choices:
             self.problems.append(f"{name} is {value!r}: set it to one of {', '.join(choices)}.")
+        return value
+
+    def rates(self) -> Rates:
+        return Rates(**{each.name: self._rate(f"SIGNUP_RATE_{each.name.upper()}") for each in fields(Rates)})
+
+    def _rate(self, name: str) -> str:
+        value = self.optional(name) or ""
+        one = "[1-9][0-9]{0,5}/([1-9][0-9]{0,2})?(second|minute|hour|day)"
+        if value and not re.fullmatch(f"{one}(,{one})*", value):
+            self.problems.append(f"{name} is {value!r}: set it to a number by time, such as 20/minute, or leave it empty.")
         return value
 
     def done(self) -> None:
@@ -206,6 +229,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         hash_slots=max(1, cores() // workers),
         # 24 hashes at 18 ms: nobody waits longer than half a second for their turn.
         hash_queue=read.integer("SIGNUP_HASH_QUEUE", 24, 0, 100),
+        rates=read.rates(),
         drain_seconds=_drain_seconds(read),
         metrics_seconds=read.integer("SIGNUP_METRICS_SECONDS", 60, 1, 3600),
         metrics_namespace=read.text_or(

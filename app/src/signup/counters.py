@@ -1,0 +1,85 @@
+"""Where a process counts requests for its rate limits."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from time import time
+
+from limits.storage import Storage
+
+SCHEME = "bounded-memory"
+MAX_WINDOWS = 10_000
+"""About 4 MB. Beyond it, the windows that began first are forgotten: limits get wider, memory doesn't."""
+
+
+@dataclass
+class _Window:
+    count: int
+    ends: float
+
+
+class BoundedMemory(Storage):
+    """Fixed windows in a bounded number.
+
+    The library's own storage in memory has no bound, and starts a thread for about every request to look through all of it.
+    """
+
+    STORAGE_SCHEME = [SCHEME]  # noqa: RUF012 - read by the library's registry
+
+    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **options: float | str | bool) -> None:
+        super().__init__(uri, wrap_exceptions, **options)
+        self._lock = threading.Lock()
+        self._windows: OrderedDict[str, _Window] = OrderedDict()
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """What this storage may raise: nothing of its own."""
+        return ValueError
+
+    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """Count in the key's window, which begins with its first count; returns how many there are in it."""
+        with self._lock:
+            window = self._current(key)
+            if window is None:
+                window = self._windows[key] = _Window(0, time() + expiry)
+                if len(self._windows) > MAX_WINDOWS:
+                    self._windows.popitem(last=False)
+            window.count += amount
+            return window.count
+
+    def get(self, key: str) -> int:
+        """How many there are in the key's window."""
+        with self._lock:
+            window = self._current(key)
+            return window.count if window else 0
+
+    def get_expiry(self, key: str) -> float:
+        """When the key's window ends, in seconds since 1970; now, where there is none."""
+        with self._lock:
+            window = self._current(key)
+            return window.ends if window else time()
+
+    def check(self) -> bool:
+        """Memory is always there."""
+        return True
+
+    def reset(self) -> int:
+        """Forget all; returns how many windows there were."""
+        with self._lock:
+            found = len(self._windows)
+            self._windows.clear()
+            return found
+
+    def clear(self, key: str) -> None:
+        """Forget the key's window."""
+        with self._lock:
+            self._windows.pop(key, None)
+
+    def _current(self, key: str) -> _Window | None:
+        window = self._windows.get(key)
+        if window is not None and window.ends <= time():
+            del self._windows[key]
+            return None
+        return window
