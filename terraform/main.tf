@@ -105,6 +105,7 @@ module "fleet" {
   target_group_arn                = module.edge.target_group_arn
   public_url                      = local.service_url
   metrics_namespace               = local.metrics_namespace
+  rate_limits                     = var.rate_limits
   environment                     = var.environment
   tags                            = local.tags
 

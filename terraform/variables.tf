@@ -96,6 +96,24 @@ variable "drain_seconds" {
   }
 }
 
+variable "rate_limits" {
+  description = "How often what may be asked of one process of the service, such as \"20/minute\" or \"5/minute,60/hour\"; \"\" for no limit. By client: signup, resend, verify, login (refused passwords alone). By mail address: mail (what may send one), login_address. Fleet-wide, as many times more as there are processes."
+  type = object({
+    signup        = optional(string, "20/minute")
+    resend        = optional(string, "10/minute")
+    verify        = optional(string, "60/minute")
+    login         = optional(string, "30/minute")
+    mail          = optional(string, "5/hour")
+    login_address = optional(string, "100/hour")
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for limit in values(var.rate_limits) : can(regex("^$|^[1-9][0-9]{0,5}/([1-9][0-9]{0,2})?(second|minute|hour|day)(,[1-9][0-9]{0,5}/([1-9][0-9]{0,2})?(second|minute|hour|day))*$", limit))])
+    error_message = "Set each of rate_limits to a number by time, such as \"20/minute\" or \"5/15minute,100/day\", or to \"\" for no limit."
+  }
+}
+
 variable "rollout_alarms" {
   description = "What stops a rollout: server errors answered by the service, and by the load balancer in its place, in one minute; seconds that the slowest hundredth of requests takes, two minutes long."
   type = object({

@@ -24,6 +24,12 @@ rollout_alarms = {
   slow_seconds    = 2
 }
 
+# For one process; an instance has one for each vCPU.
+rate_limits = {
+  signup = "20/minute"
+  mail   = "5/hour"
+}
+
 database = {
   instance_class        = "db.t4g.small"
   allocated_storage     = 20

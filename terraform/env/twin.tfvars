@@ -18,6 +18,15 @@ drain_seconds = 5
 # One machine serves, hashes and loads: what is slow there is no release.
 rollout_alarms = { slow_seconds = 5 }
 
+# All load comes from one address.
+rate_limits = {
+  signup = "12000/minute"
+  resend = "12000/minute"
+  verify = "12000/minute"
+  login  = "12000/minute"
+  mail   = "60/hour"
+}
+
 database = {
   instance_class        = "db.t4g.micro"
   multi_az              = true

@@ -26,6 +26,7 @@ variables {
     secret_arn        = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-0a"
     security_group_id = "sg-0database"
   }
+  rate_limits    = { signup = "20/minute", resend = "10/minute", verify = "", login = "30/minute", mail = "5/hour", login_address = "100/hour" }
   token_table    = { name = "t-token", arn = "arn:aws:dynamodb:us-east-1:111122223333:table/t-token" }
   picture_bucket = { name = "t-pictures", arn = "arn:aws:s3:::t-pictures" }
 }
@@ -86,7 +87,7 @@ run "user_data_writes_the_settings" {
   }
 
   variables {
-    environment = { SIGNUP_LOG_LEVEL = "debug", SIGNUP_DATABASE_NAME = "other" }
+    environment = { SIGNUP_LOG_LEVEL = "debug", SIGNUP_DATABASE_NAME = "other", SIGNUP_RATE_LOGIN = "3/minute" }
   }
 
   assert {
@@ -117,6 +118,12 @@ run "user_data_writes_the_settings" {
       "SIGNUP_METRICS_NAMESPACE=t/signup",
       "SIGNUP_PICTURE_BUCKET=t-pictures",
       "SIGNUP_PUBLIC_URL=https://signup.example.com",
+      "SIGNUP_RATE_LOGIN=3/minute",
+      "SIGNUP_RATE_LOGIN_ADDRESS=100/hour",
+      "SIGNUP_RATE_MAIL=5/hour",
+      "SIGNUP_RATE_RESEND=10/minute",
+      "SIGNUP_RATE_SIGNUP=20/minute",
+      "SIGNUP_RATE_VERIFY=",
       "SIGNUP_TOKEN_TABLE=t-token",
       "SIGNUP_TOPIC_ARN=arn:aws:sns:us-east-1:111122223333:t-verification",
       "",

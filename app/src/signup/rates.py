@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 def init_app(app: Flask, rates: Rates) -> None:
     """Answer 429 beyond the limits that are set; call it after the routes are there, and after `overload`.
 
-    Each process counts for itself (docs/decisions/0012).
+    Each process counts for itself (docs/decisions/0012-rate-limits-count-in-each-process.md).
     """
     wanted = {name: limit for name, limit in asdict(rates).items() if limit}
     if not wanted:

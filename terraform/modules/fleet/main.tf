@@ -6,7 +6,7 @@ locals {
   # take to end, and 15 seconds for noticing and for the calls. AWS takes no less than 30.
   heartbeat_seconds = max(30, var.drain_seconds + 15)
 
-  environment = merge({
+  environment = merge({ for name, limit in var.rate_limits : "SIGNUP_RATE_${upper(name)}" => limit }, {
     AWS_DEFAULT_REGION         = var.region # boto3 reads this one,
     AWS_REGION                 = var.region # other SDKs that one
     SIGNUP_DATABASE_HOST       = var.database.host

@@ -209,6 +209,18 @@ variable "metrics_namespace" {
   }
 }
 
+variable "rate_limits" {
+  description = "The service's rate limits for each of its processes; empty for none."
+  type = object({
+    signup        = string
+    resend        = string
+    verify        = string
+    login         = string
+    mail          = string
+    login_address = string
+  })
+}
+
 variable "environment" {
   description = "Extra variables of the service; they win over the computed ones."
   type        = map(string)
