@@ -11,6 +11,14 @@ Operation = dict[str, Any]
 
 BASIC: list[dict[str, list[str]]] = [{"basic": []}]
 
+PRESS = {
+    "confirm": {
+        "operationId": "confirm_verification",
+        "parameters": {"token": "$request.query.token"},
+        "description": "What the button does.",
+    }
+}
+
 TAGS = {
     "Users": "Sign up, and read your own account.",
     "Verification": "Confirm an address by the token that was mailed to it.",
@@ -92,7 +100,7 @@ def _pages() -> dict[tuple[str, str], Operation]:
                 "422": page("The form again, with what can't be accepted."),
                 **problems(413, 415, 503, pages=True),
             },
-            requestBody=_body("application/x-www-form-urlencoded", "SignUp"),
+            requestBody=_body("application/x-www-form-urlencoded", "SignUpForm"),
         ),
         ("/check-your-mail", "get"): _operation(
             "Pages",
@@ -106,7 +114,7 @@ def _pages() -> dict[tuple[str, str], Operation]:
             "confirm_page",
             "The page the mail links to",
             "Asks for a press on a button: mail scanners follow links, but press no buttons.",
-            {"200": page("The page."), **problems(400, 503, pages=True)},
+            {"200": {**page("The page."), "links": PRESS}, **problems(400, 503, pages=True)},
             parameters=[_token()],
         ),
     }

@@ -68,8 +68,10 @@ def schemas(password_min_length: int) -> dict[str, Schema]:
         },
     }
     moment: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339 in UTC."}
+    sign_up = _object({name: given[name] for name in NAMES}, description="Whom to sign up.", examples=[EXAMPLE])
     return {
-        "SignUp": _object({name: given[name] for name in NAMES}, description="Whom to sign up.", examples=[EXAMPLE]),
+        "SignUp": sign_up,
+        "SignUpForm": {**sign_up, "additionalProperties": True, "description": "The same, from a form."},
         "User": _object(
             {
                 "id": {"type": "string", "format": "uuid", "description": "UUID version 7 (RFC 9562)."},
