@@ -4,7 +4,7 @@ VENV := .venv/bin
 .DEFAULT_GOAL := help
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup up down status env bake plan gates deploy smoke rollback releases test rollouts conformance lint bench clean lock
+.PHONY: help setup up down status env bake plan gates deploy smoke rollback releases test rollouts conformance fuzz previous lint bench clean lock
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -53,6 +53,12 @@ rollouts: setup  ## The long tests: deploys under load, bad images, the release 
 
 conformance: setup  ## Run the tests of AWS's rules, and write docs/conformance.md from them
 	@$(VENV)/python -m evenkeel.test twin journey --conformance
+
+fuzz: setup  ## Send the service 10,000 requests that its contract allows and forbids (CASES=50000: more)
+	@$(VENV)/python -m evenkeel.fuzz $(CASES)
+
+previous: setup  ## Keep REF=v1.2.0 as the release whose code is tested on the newest schema
+	@$(VENV)/python -m evenkeel.previous $(REF)
 
 lint: setup  ## Format, types, Ansible, Terraform, shell
 	@$(VENV)/python -m evenkeel.lint
