@@ -22,6 +22,7 @@ def problem_of(response: Any, status: int) -> dict[str, Any]:
     assert body["status"] == status
     assert body["title"]
     assert body["detail"]
+    assert body["request_id"] == response.headers["X-Request-Id"] != ""
     return body
 
 
@@ -114,11 +115,17 @@ def test_a_body_of_exactly_the_limit_is_read(client: FlaskClient) -> None:
         ("PUT", "/", {"GET", "POST"}),
         ("POST", "/verify", {"GET"}),
         ("TRACE", "/healthz", {"GET"}),
+        ("HEAD", "/docs", {"GET"}),
+        ("OPTIONS", "/openapi.json", {"GET"}),
+        ("PROPFIND", "/", {"GET", "POST"}),
     ],
 )
 def test_every_other_method_is_405(client: FlaskClient, method: str, path: str, allowed: set[str]) -> None:
     response = client.open(path, method=method)
-    assert response.status_code == 405
+    if method == "HEAD":
+        assert (response.status_code, response.data) == (405, b"")
+    else:
+        problem_of(response, 405)
     assert set(response.headers["Allow"].split(", ")) == allowed
 
 
