@@ -83,6 +83,11 @@ output "idempotency_table_name" {
   value       = module.verification.idempotency_table_name
 }
 
+output "mail_table_name" {
+  description = "DynamoDB table of each mail's steps."
+  value       = module.verification.mail_table.name
+}
+
 output "verification_alarm_names" {
   description = "CloudWatch alarms of the verification side channel; none of them ends a rollout."
   value       = module.verification.alarm_names

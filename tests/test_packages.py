@@ -50,6 +50,7 @@ def test_the_package_has_what_the_function_loads_and_not_what_the_runtime_has() 
     settings = {
         "VERIFIER_TOKEN_TABLE": "tokens",
         "VERIFIER_IDEMPOTENCY_TABLE": "idempotency",
+        "VERIFIER_MAIL_TABLE": "mail",
         "VERIFIER_REFUSED_QUEUE_URL": "http://127.0.0.1/refused",
         "VERIFIER_PUBLIC_URL": "http://127.0.0.1",
         "VERIFIER_MAIL_FROM": "hello@example.com",

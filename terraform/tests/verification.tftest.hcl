@@ -13,6 +13,11 @@ override_resource {
   values = { arn = "arn:aws:dynamodb:us-east-1:111122223333:table/t-idempotency" }
 }
 
+override_resource {
+  target = aws_dynamodb_table.mail
+  values = { arn = "arn:aws:dynamodb:us-east-1:111122223333:table/t-mail" }
+}
+
 variables {
   name                     = "t"
   package                  = "tests/empty.zip"
@@ -138,6 +143,7 @@ run "function_gets_its_settings_and_no_secret" {
     condition = aws_lambda_function.verifier.environment[0].variables == tomap({
       VERIFIER_TOKEN_TABLE              = "t-token"
       VERIFIER_IDEMPOTENCY_TABLE        = "t-idempotency"
+      VERIFIER_MAIL_TABLE               = "t-mail"
       VERIFIER_REFUSED_QUEUE_URL        = aws_sqs_queue.refused.id
       VERIFIER_METRICS_NAMESPACE        = "t/verification"
       VERIFIER_PUBLIC_URL               = "https://signup.example.com"
@@ -172,6 +178,7 @@ run "role_reaches_what_the_function_uses" {
       } == {
       Tokens      = "dynamodb:PutItem ${aws_dynamodb_table.token.arn}"
       Idempotency = "dynamodb:DeleteItem,dynamodb:GetItem,dynamodb:PutItem,dynamodb:UpdateItem ${aws_dynamodb_table.idempotency.arn}"
+      Journal     = "dynamodb:UpdateItem ${aws_dynamodb_table.mail.arn}"
       SendGridKey = "secretsmanager:GetSecretValue ${aws_secretsmanager_secret.sendgrid.arn}"
       GivenUp     = "sqs:SendMessage ${join(",", sort([aws_sqs_queue.dead_letter.arn, aws_sqs_queue.refused.arn]))}"
       Logs        = "logs:CreateLogStream,logs:PutLogEvents ${aws_cloudwatch_log_group.verifier.arn}:log-stream:*"
@@ -191,6 +198,20 @@ run "tokens_expire" {
       aws_dynamodb_table.token.server_side_encryption[0].enabled && aws_dynamodb_table.token.deletion_protection_enabled
     )
     error_message = "Tokens must expire by expires_at, and their table be encrypted and protected."
+  }
+}
+
+run "a_mail_is_found_by_its_recipient" {
+  module {
+    source = "./modules/verification"
+  }
+
+  assert {
+    condition = (
+      one(aws_dynamodb_table.mail.global_secondary_index).hash_key == "recipient" && aws_dynamodb_table.mail.hash_key == "message_id" &&
+      aws_dynamodb_table.mail.ttl[0].attribute_name == "expires_at" && aws_dynamodb_table.mail.ttl[0].enabled && aws_dynamodb_table.mail.server_side_encryption[0].enabled
+    )
+    error_message = "Operators look mails up by their recipients' hash; the table must expire and be encrypted."
   }
 }
 

@@ -81,6 +81,12 @@ def idempotency_table(aws: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def mail_table(aws: str) -> Iterator[str]:
+    """A table of mails."""
+    yield from _table(f"mail-{secrets.token_hex(4)}", "message_id")
+
+
+@pytest.fixture
 def items(table: str) -> Items:
     """A function that returns all items of the token table."""
     return _items(table)
@@ -90,6 +96,12 @@ def items(table: str) -> Items:
 def records(idempotency_table: str) -> Items:
     """A function that returns all items of the idempotency table."""
     return _items(idempotency_table)
+
+
+@pytest.fixture
+def journal(mail_table: str) -> Items:
+    """A function that returns all items of the table of mails."""
+    return _items(mail_table)
 
 
 @pytest.fixture
@@ -128,12 +140,19 @@ def secret(aws: str) -> Iterator[str]:
 
 @pytest.fixture
 def environment(
-    table: str, idempotency_table: str, refused_queue: str, secret: str, sendgrid: SendGrid, monkeypatch: pytest.MonkeyPatch
+    table: str,
+    idempotency_table: str,
+    mail_table: str,
+    refused_queue: str,
+    secret: str,
+    sendgrid: SendGrid,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, str]:
     """The function's variables, set for the length of the test."""
     variables = {
         "VERIFIER_TOKEN_TABLE": table,
         "VERIFIER_IDEMPOTENCY_TABLE": idempotency_table,
+        "VERIFIER_MAIL_TABLE": mail_table,
         "VERIFIER_REFUSED_QUEUE_URL": refused_queue,
         "VERIFIER_PUBLIC_URL": "http://signup.example.com",
         "VERIFIER_MAIL_FROM": "Evenkeel <hello@example.com>",

@@ -28,12 +28,11 @@ class Context:
 def event(*messages: Mapping[str, Any] | str) -> dict[str, Any]:
     """SNS's event with these messages."""
     bodies = [each if isinstance(each, str) else json.dumps(each) for each in messages]
-    return {
-        "Records": [
-            {"EventSource": "aws:sns", "Sns": {"Type": "Notification", "MessageId": f"sns-{number}", "Message": body}}
-            for number, body in enumerate(bodies)
-        ]
-    }
+    notifications = [
+        {"Type": "Notification", "MessageId": f"sns-{number}", "Timestamp": "2026-01-31T12:00:00.000Z", "Message": body}
+        for number, body in enumerate(bodies)
+    ]
+    return {"Records": [{"EventSource": "aws:sns", "Sns": notification} for notification in notifications]}
 
 
 def child(environment: Mapping[str, str], content: Mapping[str, Any], seconds: float, said: Connection) -> None:

@@ -9,6 +9,7 @@ from verifier.settings import SettingsError, load_settings
 GOOD = {
     "VERIFIER_TOKEN_TABLE": "evenkeel-tokens",
     "VERIFIER_IDEMPOTENCY_TABLE": "evenkeel-idempotency",
+    "VERIFIER_MAIL_TABLE": "evenkeel-mail",
     "VERIFIER_REFUSED_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/evenkeel-refused",
     "VERIFIER_PUBLIC_URL": "https://signup.example.com/",
     "VERIFIER_MAIL_FROM": "hello@example.com",

@@ -51,6 +51,46 @@ resource "aws_dynamodb_table" "idempotency" {
   }
 }
 
+# Each mail's steps, for the person on call: found by the SHA-256 of its address, which is not in it.
+resource "aws_dynamodb_table" "mail" {
+  name                        = "${var.name}-mail"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "message_id"
+  deletion_protection_enabled = var.deletion_protection
+  tags                        = var.tags
+
+  attribute {
+    name = "message_id"
+    type = "S"
+  }
+
+  attribute {
+    name = "recipient"
+    type = "S"
+  }
+
+  attribute {
+    name = "queued_at"
+    type = "S"
+  }
+
+  global_secondary_index {
+    name            = "recipient"
+    hash_key        = "recipient"
+    range_key       = "queued_at"
+    projection_type = "ALL"
+  }
+
+  ttl {
+    attribute_name = "expires_at"
+    enabled        = true
+  }
+
+  server_side_encryption {
+    enabled = true
+  }
+}
+
 resource "aws_secretsmanager_secret" "sendgrid" {
   name                    = "${var.name}/sendgrid-api-key"
   description             = "SendGrid API key of the verifier"
@@ -88,6 +128,7 @@ resource "aws_lambda_function" "verifier" {
     variables = merge({
       VERIFIER_TOKEN_TABLE              = aws_dynamodb_table.token.name
       VERIFIER_IDEMPOTENCY_TABLE        = aws_dynamodb_table.idempotency.name
+      VERIFIER_MAIL_TABLE               = aws_dynamodb_table.mail.name
       VERIFIER_REFUSED_QUEUE_URL        = aws_sqs_queue.refused.id
       VERIFIER_METRICS_NAMESPACE        = local.metrics
       VERIFIER_PUBLIC_URL               = var.public_url

@@ -33,6 +33,11 @@ output "idempotency_table_name" {
   value       = aws_dynamodb_table.idempotency.name
 }
 
+output "mail_table" {
+  description = "Name and ARN of the table of mails."
+  value       = { name = aws_dynamodb_table.mail.name, arn = aws_dynamodb_table.mail.arn }
+}
+
 output "alarm_names" {
   description = "Alarms of the side channel; none of them ends a rollout."
   value       = sort([for alarm in aws_cloudwatch_metric_alarm.verification : alarm.alarm_name])

@@ -30,6 +30,12 @@ data "aws_iam_policy_document" "verifier" {
   }
 
   statement {
+    sid       = "Journal"
+    actions   = ["dynamodb:UpdateItem"]
+    resources = [aws_dynamodb_table.mail.arn]
+  }
+
+  statement {
     sid       = "SendGridKey"
     actions   = ["secretsmanager:GetSecretValue"]
     resources = [aws_secretsmanager_secret.sendgrid.arn]

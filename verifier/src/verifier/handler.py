@@ -10,6 +10,7 @@ from typing import Any
 
 from verifier import mail, message, sendgrid_client
 from verifier.api_key import ApiKey
+from verifier.journal import Journal, now, timestamp
 from verifier.once import Once, Result
 from verifier.refused import RefusedQueue
 from verifier.settings import Settings, load_settings
@@ -17,6 +18,7 @@ from verifier.telemetry import AGE, DUPLICATE, REFUSED, RETRIED, SENT, count, lo
 from verifier.tokens import TokenTable
 
 KEY_REFUSED = (401, 403)
+MESSAGE_KEYS = ("sns_message_id", "message_id", "user_id", "request_id")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Services:
     tokens: TokenTable
     once: Once
     refused: RefusedQueue
+    journal: Journal
     api_key: ApiKey
 
 
@@ -40,6 +43,7 @@ def services() -> Services:
         TokenTable(settings.token_table, settings.token_lifetime_seconds),
         Once(settings.idempotency_table),
         RefusedQueue(settings.refused_queue_url),
+        Journal(settings.mail_table),
         ApiKey(settings.sendgrid_secret_arn),
     )
 
@@ -57,10 +61,15 @@ def handle(event: Mapping[str, Any], context: Any) -> dict[str, int]:
     outcomes = {SENT: 0, DUPLICATE: 0, REFUSED: 0}
     failure: Exception | None = None
     for record in event["Records"]:
+        logger.append_keys(sns_message_id=record["Sns"].get("MessageId"))
         try:
-            outcomes[_handle(made, record["Sns"], context)] += 1
+            outcome = _handle(made, record["Sns"], context)
+            outcomes[outcome] += 1
         except Exception as error:
-            failure = error
+            failure, outcome = error, RETRIED
+            logger.error("mail failed", extra={"error": type(error).__name__, "reason": _words(error)})
+        count(outcome)
+        logger.remove_keys(MESSAGE_KEYS)
     if failure is not None:
         raise failure
     return {"sent": outcomes[SENT], "duplicate": outcomes[DUPLICATE], "refused": outcomes[REFUSED]}
@@ -68,37 +77,39 @@ def handle(event: Mapping[str, Any], context: Any) -> dict[str, int]:
 
 def _handle(made: Services, notification: Mapping[str, Any], context: Any) -> str:
     """What became of one message: SENT, DUPLICATE or REFUSED."""
-    fields = {"sns_message_id": notification.get("MessageId")}
     try:
-        try:
-            request = message.parse(notification["Message"])
-            fields |= {"message_id": request.message_id, "user_id": request.user_id, "request_id": request.request_id}
-            result, seen = made.once.run(request.message_id, context, lambda: _send(made, request))
-        except message.MessageInvalidError as error:
-            return _refuse(made, notification, fields, error.kind, str(error))
-        except sendgrid_client.MailRefusedError as error:
-            return _refuse(made, notification, fields, f"sendgrid-{error.status}", str(error))
+        request = message.parse(notification["Message"])
+    except message.MessageInvalidError as error:
+        return _refuse(made, notification, error.kind, error)
+    logger.append_keys(message_id=request.message_id, user_id=request.user_id, request_id=request.request_id)
+    try:
+        result, seen = made.once.run(request.message_id, context, lambda: _send(made, request))
+    except sendgrid_client.MailRefusedError as error:
+        refusal = f"sendgrid-{error.status}"
+        _refuse(made, notification, refusal, error)
+        made.journal.note(request, notification, refused_at=now(), refusal=refusal)
+        return REFUSED
     except Exception as error:
-        count(RETRIED)
-        # Messages of our own errors name no addresses, others' may.
-        ours = type(error).__module__.split(".")[0] == "verifier"
-        logger.error("mail failed", extra={**fields, "error": type(error).__name__, "reason": str(error) if ours else None})
+        made.journal.note(request, notification, failed_at=now(), failure=_words(error) or type(error).__name__)
         raise
+    made.journal.note(request, notification, accepted_at=result["sent_at"])
     if seen:
-        count(DUPLICATE)
-        logger.info("mail was sent before", extra={**fields, "sent_at": result["sent_at"]})
+        logger.info("mail was sent before", extra={"sent_at": result["sent_at"]})
         return DUPLICATE
-    count(SENT)
     count(AGE, result["age_seconds"], "Seconds")
-    logger.info("mail sent", extra={**fields, "age_seconds": result["age_seconds"]})
+    logger.info("mail sent", extra={"age_seconds": result["age_seconds"]})
     return SENT
 
 
-def _refuse(made: Services, notification: Mapping[str, Any], fields: dict[str, Any], reason: str, text: str) -> str:
-    made.refused.put(notification, reason)
-    count(REFUSED)
-    logger.error("message refused", extra={**fields, "refusal": reason, "reason": text})
+def _refuse(made: Services, notification: Mapping[str, Any], refusal: str, error: Exception) -> str:
+    made.refused.put(notification, refusal)
+    logger.error("message refused", extra={"refusal": refusal, "reason": _words(error)})
     return REFUSED
+
+
+def _words(error: Exception) -> str | None:
+    """An error's text if it is our own, which names no addresses; others' may."""
+    return str(error) if type(error).__module__.split(".")[0] == "verifier" else None
 
 
 def _send(made: Services, request: message.Message) -> Result:
@@ -118,7 +129,7 @@ def _send(made: Services, request: message.Message) -> Result:
         _post(settings, replaced, request, rendered)
     sent = datetime.now(UTC)
     age = max(0.0, (sent - request.occurred_at).total_seconds())
-    return {"sent_at": sent.isoformat(timespec="milliseconds").replace("+00:00", "Z"), "age_seconds": round(age, 3)}
+    return {"sent_at": timestamp(sent), "age_seconds": round(age, 3)}
 
 
 def _post(settings: Settings, key: str, request: message.Message, rendered: mail.Mail) -> None:

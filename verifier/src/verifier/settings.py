@@ -22,6 +22,7 @@ class Settings:
 
     token_table: str
     idempotency_table: str
+    mail_table: str
     refused_queue_url: str
     public_url: str
     mail_from: str
@@ -57,6 +58,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     settings = Settings(
         token_table=text("VERIFIER_TOKEN_TABLE", "the name of the DynamoDB token table", r"[\w.-]{3,255}"),
         idempotency_table=text("VERIFIER_IDEMPOTENCY_TABLE", "the name of the DynamoDB idempotency table", r"[\w.-]{3,255}"),
+        mail_table=text("VERIFIER_MAIL_TABLE", "the name of the DynamoDB table of mails", r"[\w.-]{3,255}"),
         refused_queue_url=text("VERIFIER_REFUSED_QUEUE_URL", "the URL of the SQS queue of refused messages", URL),
         public_url=text("VERIFIER_PUBLIC_URL", "the service's address, such as https://signup.example.com", URL).rstrip("/"),
         mail_from=text(
