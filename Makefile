@@ -4,7 +4,8 @@ VENV := .venv/bin
 .DEFAULT_GOAL := help
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup up down status env bake plan gates deploy smoke rollback releases test rollouts conformance fuzz previous lint bench clean lock
+# Every target is a command.
+.PHONY: $(shell sed -n 's/^\([a-z]*\):.*##.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -59,6 +60,9 @@ fuzz: setup  ## Send the service 10,000 requests that its contract allows and fo
 
 previous: setup  ## Keep REF=v1.2.0 as the release whose code is tested on the newest schema
 	@$(VENV)/python -m evenkeel.previous $(REF)
+
+screenshots: setup  ## Take docs/pictures/pages anew, of each page at phone and desktop width
+	@$(VENV)/python -m evenkeel.screenshots
 
 lint: setup  ## Format, types, Ansible, Terraform, shell
 	@$(VENV)/python -m evenkeel.lint

@@ -27,6 +27,8 @@ TOOLS = (
     ("psql", "postgresql-client", "a look into the database"),
     ("dot", "graphviz", "the pictures in docs/"),
     ("shellcheck", "shellcheck", "make lint"),
+    ("chromium", "chromium", "the pages' tests and pictures"),
+    ("pngquant", "pngquant", "small pictures in docs/"),
     ("git", "git", "the commit that an image is baked from"),
 )
 PYTHON = (3, 11)

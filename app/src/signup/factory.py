@@ -19,7 +19,7 @@ from signup.services import Services
 from signup.settings import Settings
 from signup.users.routes import blueprint as users
 from signup.verification.routes import blueprint as verification
-from signup.web import pages
+from signup.web import cross_site, headers, static_files
 from signup.web.routes import blueprint as web
 
 MAX_BODY_BYTES = 64 * 1024
@@ -61,8 +61,10 @@ def create_app(settings: Settings, latch: Latch | None = None) -> Flask:
     app.extensions["signup.requests"] = measured_requests.init_app(app)
     request_id.init_app(app)
     problems.init_app(app)
+    cross_site.init_app(app, settings.public_url)
     overload.init_app(app, settings.threads)
-    pages.init_app(app)
+    headers.init_app(app)
+    static_files.init_app(app)
     for blueprint in (health, users, verification, web, reference):
         app.register_blueprint(blueprint)
     rates.init_app(app, settings.rates)

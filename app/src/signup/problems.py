@@ -19,7 +19,6 @@ from signup.database import DATABASE_DOWN
 from signup.logs import type_name
 from signup.passwords import HashQueueFull
 
-PAGES = frozenset({"/", "/check-your-mail", "/verify", "/v1/user/verify", "/docs"})
 KEPT_HEADERS = ("Allow", "WWW-Authenticate", "Retry-After")
 
 log = logging.getLogger(__name__)
@@ -52,7 +51,9 @@ class Problem(Exception):
 
 
 def wants_page() -> bool:
-    """Whether the caller prefers HTML; one that accepts anything, as curl does, gets JSON."""
+    """Whether a browser asks for a page or for what is nowhere; whoever accepts anything, as curl does, gets JSON."""
+    if request.path.startswith("/v1/") or not (request.blueprint in (None, "web") or request.path == "/docs"):
+        return False
     return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
 
 
@@ -70,6 +71,11 @@ def problem_body(status: int, detail: str, request_id: str, errors: list[FieldEr
     return body
 
 
+def use_page(template: str, **values: object) -> None:
+    """Show a problem of this request on this page, if it shows it as a page: a form that can be sent again."""
+    g.problem_page = (template, values)
+
+
 def problem(
     status: int,
     detail: str,
@@ -79,8 +85,10 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error answer (RFC 9457); `retry_after` is in seconds."""
-    if request.path in PAGES and wants_page():
-        response = Response(render_template("problem.html", title=title_of(status), detail=detail), status, mimetype="text/html")
+    if wants_page():
+        template, values = g.get("problem_page", ("problem.html", {}))
+        page = render_template(template, **values, problem={"status": status, "detail": detail})
+        response = Response(page, status, mimetype="text/html")
     else:
         body = problem_body(status, detail, g.get("request_id", ""), errors)
         response = Response(json.dumps(body), status, mimetype="application/problem+json")

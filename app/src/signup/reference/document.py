@@ -11,7 +11,8 @@ from signup.reference.schemas import schemas
 
 DESCRIPTION = """\
 Errors are problem details (RFC 9457). Any operation may answer 500, if something is wrong on our side. A path that is not here
-answers 404; a method that is not here, HEAD and OPTIONS too, answers 405 with `Allow`. Every answer has an `X-Request-Id`.\
+answers 404; a method that is not here, HEAD and OPTIONS too, answers 405 with `Allow`. What a page of another site makes a
+browser send, other than GET, answers 403. Every answer has an `X-Request-Id`.\
 """
 
 

@@ -6,10 +6,13 @@ from typing import Any
 
 from signup.reference.answers import answer, json, page, problems
 from signup.reference.schemas import PAGE, TOKEN_TEXT, named
+from signup.users.fields import MAX_EMAIL
 
 Operation = dict[str, Any]
 
 BASIC: list[dict[str, list[str]]] = [{"basic": []}]
+FORM = "application/x-www-form-urlencoded"
+FILE = {"type": "string", "description": "The file's content."}
 
 PRESS = {
     "confirm": {
@@ -73,16 +76,21 @@ def _users() -> dict[tuple[str, str], Operation]:
 
 def _verification() -> dict[tuple[str, str], Operation]:
     answers = {
-        "200": answer("The verified account.", {"application/json": named("User"), "text/html": PAGE}),
-        **problems(400, 404, 503, pages=True, told={400: "This can't be a token: something of it is missing."}),
+        "200": json("The verified account.", "User"),
+        **problems(400, 404, 503, told={400: "This can't be a token: something of it is missing."}),
     }
-    description = "Safe to repeat for as long as the token lives. A browser, which prefers HTML, gets a page."
+    description = "Safe to repeat for as long as the token lives."
     return {
         ("/v1/user/verify", method): _operation(
             "Verification", f"{name}_verification", "Confirm an address", description, answers, parameters=[_token()]
         )
         for method, name in (("get", "follow"), ("post", "confirm"))
     }
+
+
+def _form(properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {"required": True, "content": {FORM: {"schema": schema}}}
 
 
 def _pages() -> dict[tuple[str, str], Operation]:
@@ -94,13 +102,13 @@ def _pages() -> dict[tuple[str, str], Operation]:
             "Pages",
             "submit_form",
             "Sign up by form",
-            "What the form sends. Fields that are not known are ignored.",
+            "What the form sends. It comes back with what was typed, but the password, where something is wrong.",
             {
                 "303": answer("Signed up; on to what comes next.", {"text/html": PAGE}, ("Location",)),
                 "422": page("The form again, with what can't be accepted."),
-                **problems(413, 415, 503, pages=True),
+                **problems(400, 413, 415, 503, pages=True),
             },
-            requestBody=_body("application/x-www-form-urlencoded", "SignUpForm"),
+            requestBody=_body(FORM, "SignUpForm"),
         ),
         ("/check-your-mail", "get"): _operation(
             "Pages",
@@ -109,6 +117,18 @@ def _pages() -> dict[tuple[str, str], Operation]:
             "The same for new and known addresses.",
             {"200": page("The page."), **problems(503, pages=True)},
         ),
+        ("/check-your-mail", "post"): _operation(
+            "Pages",
+            "submit_resend",
+            "Have the mail sent again, by form",
+            "The same answer for any address.",
+            {
+                "303": answer("Back to the page, which says what that means.", {"text/html": PAGE}, ("Location",)),
+                "422": page("The form again, with what can't be accepted."),
+                **problems(400, 413, 415, 503, pages=True),
+            },
+            requestBody=_form({"email": {"type": "string", "format": "email", "maxLength": MAX_EMAIL}}),
+        ),
         ("/verify", "get"): _operation(
             "Pages",
             "confirm_page",
@@ -116,6 +136,35 @@ def _pages() -> dict[tuple[str, str], Operation]:
             "Asks for a press on a button: mail scanners follow links, but press no buttons.",
             {"200": {**page("The page."), "links": PRESS}, **problems(400, 503, pages=True)},
             parameters=[_token()],
+        ),
+        ("/verify", "post"): _operation(
+            "Pages",
+            "submit_token",
+            "Confirm an address by the button",
+            "What the button sends: the token in the body, so that no address has it any more.",
+            {
+                "303": answer("Confirmed; on to the page that says so.", {"text/html": PAGE}, ("Location",)),
+                **problems(400, 404, 413, 415, 503, pages=True),
+            },
+            requestBody=_form({"token": TOKEN_TEXT}),
+        ),
+        ("/confirmed", "get"): _operation(
+            "Pages",
+            "confirmed_page",
+            "The result",
+            "Where the button leads to.",
+            {"200": page("The page."), **problems(503, pages=True)},
+        ),
+        ("/static/{hashed}", "get"): _operation(
+            "Pages",
+            "static_file",
+            "The pages' style and pictures",
+            "The name holds a hash of the content, so that it can be kept for good.",
+            {
+                "200": answer("The file.", {"text/css": FILE, "image/svg+xml": FILE}),
+                **problems(404, 503, told={404: "There is no such file."}),
+            },
+            parameters=[{"name": "hashed", "in": "path", "required": True, "description": "Name.", "schema": {"type": "string"}}],
         ),
     }
 

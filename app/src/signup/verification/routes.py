@@ -1,11 +1,11 @@
-"""HTTP for verification: the API form, which a browser's form posts to as well."""
+"""HTTP for verification: the API form. The page that the mail links to is in `web`."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, g, jsonify, make_response, render_template, request
+from flask import Blueprint, Response, g, jsonify, request
 
 from signup.bodies import json_object
-from signup.problems import Problem, wants_page
+from signup.problems import Problem
 from signup.services import services
 from signup.users.fields import parse_resend
 from signup.verification.service import TokenMalformed, TokenUnknown, resend, verify
@@ -30,8 +30,6 @@ def confirm() -> Response:
         raise Problem(400, MALFORMED) from None
     except TokenUnknown:
         raise Problem(404, UNKNOWN) from None
-    if wants_page():
-        return make_response(render_template("verified.html"))
     return jsonify(user.to_json())
 
 

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from signup.problems import FieldError, InvalidFields, Problem
+from signup.problems import FieldError, InvalidFields, use_page
 from signup.services import services
-from signup.users.fields import MAX_NAME, MAX_PASSWORD, NAMES, parse_sign_up
+from signup.users.fields import NAMES, parse_resend, parse_sign_up
 from signup.users.service import sign_up
-from signup.verification.routes import MALFORMED
-from signup.verification.service import TokenMalformed, check_form
+from signup.verification.service import TokenMalformed, TokenUnknown, check_form, resend, verify
+from signup.web.forms import read_form
 
 blueprint = Blueprint("web", __name__, template_folder="templates")
+
+MISSING = {
+    "first_name": "Enter your first name.",
+    "last_name": "Enter your last name.",
+    "email": "Enter your email address.",
+    "password": "Choose a password.",
+}
 
 
 @blueprint.get("/")
 def home() -> Response:
     """The sign-up form."""
-    return _form({}, [], 200)
+    return _page("sign_up.html", **_sign_up_fields({}))
 
 
 @blueprint.post("/")
 def submit() -> BaseResponse:
     """Sign up by form; the form comes back with what is wrong, or the browser goes on to 'check your mail'."""
-    if request.mimetype != "application/x-www-form-urlencoded":
-        raise Problem(415, "Send the form as application/x-www-form-urlencoded, or JSON to /v1/user.")
-    given = {name: request.form[name] for name in NAMES if name in request.form}
+    given, errors = read_form()
+    # Should the service be busy or the database down, the form comes back too: nobody types a name twice.
+    use_page("sign_up.html", **_sign_up_fields(given))
     try:
-        sign_up(services(), parse_sign_up(given, services().settings.password_min_length), g.request_id)
+        parsed = parse_sign_up(given, services().settings.password_min_length)
+        if not errors:
+            sign_up(services(), parsed, g.request_id)
     except InvalidFields as error:
-        return _form(given, error.errors, 422)
+        errors += error.errors
+    if errors:
+        return _page("sign_up.html", 422, **_sign_up_fields(given), errors=_shown(errors, given))
     # A redirect, so that loading the page again doesn't sign up again.
     return redirect(url_for("web.check_your_mail"), 303)
 
@@ -38,26 +51,78 @@ def submit() -> BaseResponse:
 @blueprint.get("/check-your-mail")
 def check_your_mail() -> Response:
     """What to do after signing up; the same for a new address and a known one."""
-    return make_response(render_template("check_your_mail.html"))
+    return _page("check_your_mail.html", sent="sent" in request.args)
+
+
+@blueprint.post("/check-your-mail")
+def send_again() -> BaseResponse:
+    """Have another mail sent; the same answer for any address."""
+    given, errors = read_form()
+    email = given.get("email", "")
+    use_page("check_your_mail.html", email=email)
+    try:
+        address = parse_resend(given)
+        if not errors:
+            resend(services(), address, g.request_id)
+    except InvalidFields as error:
+        errors += error.errors
+    if errors:
+        return _page("check_your_mail.html", 422, email=email, errors=_shown(errors, given))
+    return redirect(url_for("web.check_your_mail", sent=""), 303)
 
 
 @blueprint.get("/verify")
 def confirm() -> Response:
     """The page the mail links to. It only asks: mail scanners follow links, but press no buttons."""
     try:
-        token = check_form(request.args.get("token", ""))
+        return _page("confirm.html", token=check_form(request.args.get("token", "")))
     except TokenMalformed:
-        raise Problem(400, MALFORMED) from None
-    return make_response(render_template("confirm.html", token=token))
+        return _page("dead_link.html", 400, cut=True)
 
 
-def _form(given: dict[str, str], errors: list[FieldError], status: int) -> Response:
-    page = render_template(
-        "sign_up.html",
-        given={name: given.get(name, "") for name in NAMES if name != "password"},
-        errors={error.field: error.detail for error in errors},
-        max_name=MAX_NAME,
-        max_password=MAX_PASSWORD,
-        min_password=services().settings.password_min_length,
-    )
-    return make_response(page, status)
+@blueprint.post("/verify")
+def press() -> BaseResponse:
+    """Confirm the token; what the button of the page sends."""
+    given, _ = read_form()
+    token = given.get("token", "")
+    use_page("confirm.html", token=token)
+    try:
+        verify(services(), token, g.request_id)
+    except TokenMalformed:
+        return _page("dead_link.html", 400, cut=True)
+    except TokenUnknown:
+        return _page("dead_link.html", 404)
+    return redirect(url_for("web.confirmed"), 303)
+
+
+@blueprint.get("/confirmed")
+def confirmed() -> Response:
+    """The end of the way."""
+    return _page("confirmed.html")
+
+
+@blueprint.after_request
+def name_the_origin(response: Response) -> Response:
+    """Pages with forms keep addresses from other sites, as `no-referrer` would; but with that they'd post `Origin: null`."""
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+def _page(template: str, status: int = 200, /, **values: object) -> Response:
+    return make_response(render_template(template, **values), status)
+
+
+def _sign_up_fields(given: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "given": {name: given.get(name, "") for name in NAMES if name != "password"},
+        "min_password": services().settings.password_min_length,
+    }
+
+
+def _shown(errors: Iterable[FieldError], given: Mapping[str, str]) -> dict[str, str]:
+    """The first message of each field, in the order of the form, with a sentence for what was left empty."""
+    found: dict[str, str] = {}
+    for error in errors:
+        empty = error.field in MISSING and not given.get(error.field, "-").strip()
+        found.setdefault(error.field, MISSING[error.field] if empty else error.detail)
+    return {name: found[name] for name in (*NAMES, *found) if name in found}
