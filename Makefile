@@ -49,6 +49,9 @@ smoke: setup  ## Ask the running service from outside, as its clients do
 test: setup lint  ## Every test: units, real parts, and the whole journey on a region of its own
 	@$(VENV)/python -m evenkeel.test
 
+roles: setup  ## Molecule: each role on a fresh machine, what it does there: ROLES="base signup"
+	@$(VENV)/python -m evenkeel.roles $(ROLES)
+
 rollouts: setup  ## The long tests: deploys under load, bad images, the release workflow run by act
 	@$(VENV)/python -m evenkeel.test rollouts
 
