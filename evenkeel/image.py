@@ -29,8 +29,9 @@ def inputs_digest(ec2: Any) -> str:
     if not bases:
         raise Failure(f"there is no image named {DEBIAN_NAME} of Debian's account {DEBIAN_ACCOUNT} in this region")
     base = max(bases, key=lambda image: image["CreationDate"])["ImageId"]
-    # Of the playbooks, those that an image is made with.
-    inputs = [ROOT / "roles", ROOT / "packer", *sorted((ROOT / "playbooks").glob("image*.yml")), ROOT / "ansible.cfg"]
+    # Of the roles, what a machine gets, and of the playbooks, those that an image is made with.
+    roles = sorted(path for path in (ROOT / "roles").glob("*/*/") if path.is_dir() and path.name != "molecule")
+    inputs = [*roles, ROOT / "packer", *sorted((ROOT / "playbooks").glob("image*.yml")), ROOT / "ansible.cfg"]
     return hashlib.sha256(f"{base} {wheels_digest} {packages.digest(*inputs)}".encode()).hexdigest()
 
 

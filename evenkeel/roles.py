@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -72,9 +73,12 @@ def run(role: str, environment: dict[str, str]) -> int:
     own = {**os.environ, **environment, "MOLECULE_EPHEMERAL_DIRECTORY": str(SCRATCH.state / role)}
     folder = ROOT / "roles" / role
     molecule = str(VENV / "bin" / "molecule")
+    process = subprocess.Popen([molecule, "test"], cwd=folder, env=own, stdin=subprocess.DEVNULL)
     try:
-        return subprocess.run([molecule, "test"], cwd=folder, env=own, stdin=subprocess.DEVNULL).returncode
+        return process.wait()
     except BaseException:
+        process.terminate()
+        process.wait()
         subprocess.run([molecule, "destroy"], cwd=folder, env=own, stdin=subprocess.DEVNULL, capture_output=True)
         raise
 
@@ -83,6 +87,8 @@ def main(names: list[str]) -> int:
     unknown = set(names) - set(ROLES)
     if unknown:
         stop(f"there is no role {', '.join(sorted(unknown))} with a scenario; there are {', '.join(ROLES)}")
+    # A cancelled job gets no more than this, and must leave no machine either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if os.geteuid() != 0:
         stop("root is needed for systemd containers: run it with sudo")
     summary = []

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from evenkeel.host import ROOT
 
@@ -16,7 +17,7 @@ def tracked(*folders: str) -> list[Path]:
     return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
 
 
-@pytest.mark.parametrize("folder", ["app", "verifier", "roles", "packer", "playbooks", "terraform"])
+@pytest.mark.parametrize("folder", [".config", "app", "verifier", "roles", "packer", "playbooks", "terraform"])
 def test_only_one_file_of_each_kind_knows_the_twin(folder: str) -> None:
     allowed = {"terraform/env/twin.tfvars", "packer/env/twin.pkrvars.hcl"}
     # The playbooks' own tests run them on a twin.
@@ -49,16 +50,33 @@ def test_every_folder_says_what_lives_there() -> None:
         assert len(readme.read_text().splitlines()) <= 20, folder
 
 
-def test_roles_document_every_variable() -> None:
-    import yaml
+ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 
-    roles = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
-    assert len(roles) >= 4
-    for role in roles:
-        specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"].get("options", {})
-        defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text()) or {}
-        optional = {name for name, spec in specs.items() if not spec.get("required")}
-        assert optional == set(defaults), role.name
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_roles_document_every_variable(role: Path) -> None:
+    specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"].get("options", {})
+    defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text()) or {}
+    assert {name: spec["default"] for name, spec in specs.items() if not spec.get("required")} == defaults
+    assert all(name.startswith(f"{role.name}_") for name in specs)
+
+
+# Molecule goes on without a playbook that is missing, so that a scenario could check nothing and pass.
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_roles_have_whole_scenarios(role: Path) -> None:
+    scenario = role / "molecule" / "default"
+    for name in ("molecule", "prepare", "converge", "verify"):
+        assert (scenario / f"{name}.yml").exists(), name
+    own = yaml.safe_load((scenario / "molecule.yml").read_text())
+    assert own == {"scenario": {"name": "default"}}, "what is said here takes the place of what all have in common"
+    shared = yaml.safe_load((ROOT / ".config" / "molecule" / "config.yml").read_text())
+    steps = shared["scenario"]["test_sequence"]
+    assert [step.split(" ")[0] for step in steps] == [
+        *("destroy", "syntax", "create", "prepare", "side_effect", "check", "verify"),
+        *("converge", "idempotence", "side_effect", "verify", "destroy"),
+    ]
+    for path in [*shared["ansible"]["playbooks"].values(), *(step.split(" ")[1] for step in steps if " " in step)]:
+        assert (scenario / path).exists(), path
 
 
 def test_the_dashboard_shows_every_metric_of_the_service() -> None:

@@ -25,6 +25,7 @@ from support import Platform
 
 from evenkeel import status
 from evenkeel.host import ROOT, VENV
+from evenkeel.roles import ROLES
 from evenkeel.test import SUITES
 
 ACTIONS = ROOT / "tests" / "actions"
@@ -182,6 +183,12 @@ def test_every_action_is_pinned_and_has_a_stand_in() -> None:
 def test_every_suite_is_checked() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yml").read_text())
     assert workflow["jobs"]["suite"]["strategy"]["matrix"]["suite"] == list(SUITES)
+
+
+def test_every_role_is_checked() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yml").read_text())
+    folders = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+    assert workflow["jobs"]["molecule"]["strategy"]["matrix"]["role"] == folders == list(ROLES)
 
 
 @pytest.mark.long

@@ -20,13 +20,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from moto.server import ThreadedMotoServer
-<<<<<<< HEAD
-from serving import serve  # noqa: F401
-from sqlalchemy import Engine, create_engine, make_url, text, update
-=======
 from serving import publish, serve  # noqa: F401
-from sqlalchemy import Engine, create_engine, make_url, text
->>>>>>> 99efd2b (Schemathesis checks the service against the contract that it publishes, with gunicorn, a real database and the publisher; no secret of it may be in a log)
+from sqlalchemy import Engine, create_engine, make_url, text, update
 
 from signup.factory import create_app
 from signup.schema.migrate import migrate
