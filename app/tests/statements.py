@@ -1,4 +1,4 @@
-"""What the application has the database do."""
+"""What the application has the database do, and a database that fails at it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import event
+from sqlalchemy import Engine, event, text
 
 
 @contextmanager
@@ -29,3 +29,26 @@ def statements(app: Flask) -> Iterator[list[str]]:
     yield seen
     event.remove(engine, "before_cursor_execute", executed)
     event.remove(engine, "commit", committed)
+
+
+@contextmanager
+def commits_fail(database: Engine) -> Iterator[None]:
+    """The database goes away at the end of each transaction that wrote an audit row."""
+    with database.begin() as connection:
+        connection.execute(
+            text("""
+            CREATE FUNCTION go_away() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'going away' USING ERRCODE = 'admin_shutdown'; END $$
+            """)
+        )
+        connection.execute(
+            text("""
+            CREATE CONSTRAINT TRIGGER go_away AFTER INSERT ON audit DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION go_away()
+            """)
+        )
+    try:
+        yield
+    finally:
+        with database.begin() as connection:
+            connection.execute(text("DROP FUNCTION go_away CASCADE"))

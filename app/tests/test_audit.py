@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, text
+from statements import commits_fail
 from werkzeug.test import TestResponse
 
 from signup.schema.tables import audit, metadata, outbox
@@ -83,30 +84,9 @@ CHANGES: dict[str, Callable[[dict[str, str], str], Call]] = {
 }
 
 
-@pytest.fixture
-def commits_fail(database: Engine) -> Any:
-    """Has the database go away at the end of each transaction that wrote an audit row."""
-    with database.begin() as connection:
-        connection.execute(
-            text("""
-            CREATE FUNCTION go_away() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN RAISE EXCEPTION 'going away' USING ERRCODE = 'admin_shutdown'; END $$
-            """)
-        )
-        connection.execute(
-            text("""
-            CREATE CONSTRAINT TRIGGER go_away AFTER INSERT ON audit DEFERRABLE INITIALLY DEFERRED
-            FOR EACH ROW EXECUTE FUNCTION go_away()
-            """)
-        )
-    yield
-    with database.begin() as connection:
-        connection.execute(text("DROP FUNCTION IF EXISTS go_away CASCADE"))
-
-
 @pytest.mark.parametrize("change", sorted(CHANGES))
 def test_a_change_that_is_rolled_back_leaves_neither_itself_nor_a_row(
-    client: FlaskClient, database: Engine, put_token: Callable[..., str], person: dict[str, str], change: str, request: Any
+    client: FlaskClient, database: Engine, put_token: Callable[..., str], person: dict[str, str], change: str
 ) -> None:
     client.post("/v1/user", json={**person, "email": "known@example.com"})
     client.post("/v1/user", json=person)
@@ -115,12 +95,10 @@ def test_a_change_that_is_rolled_back_leaves_neither_itself_nor_a_row(
         sent = list(connection.execute(select(outbox.c.payload).order_by(outbox.c.id)).scalars())[-1]
     call = CHANGES[change](person, put_token(sent["user_id"], sent["message_id"]))
     before = rows(database)
-    request.getfixturevalue("commits_fail")
-    answer = call(client)
+    with commits_fail(database):
+        answer = call(client)
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
     assert rows(database) == before
-    with database.begin() as connection:
-        connection.execute(text("DROP FUNCTION go_away CASCADE"))
     assert call(client).status_code < 300
     assert len(rows(database, "audit")["audit"]) > len(before["audit"])

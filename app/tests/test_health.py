@@ -38,7 +38,13 @@ def test_sticky_readiness(gated: tuple[Any, Flask]) -> None:
     assert statuses(app) == {"/livez": 200, "/readyz": 200, "/healthz": 200}
 
 
-@pytest.mark.parametrize(("revision", "ready"), [(None, 503), ("0000", 503), ("0001", 503), ("0002", 200), ("9999", 200)])
+def revision_after(count: int) -> str:
+    return f"{int(needed_revision()) + count:04}"
+
+
+@pytest.mark.parametrize(
+    ("revision", "ready"), [(None, 503), ("0000", 503), (revision_after(-1), 503), (needed_revision(), 200), ("9999", 200)]
+)
 def test_schema_must_not_be_behind(
     make_database: Callable[[], str], settings: Settings, revision: str | None, ready: int
 ) -> None:
@@ -56,7 +62,7 @@ def test_schema_must_not_be_behind(
     app.extensions["signup"].engine.dispose()
 
 
-@pytest.mark.parametrize(("floor", "ready"), [("0001", 200), ("0002", 200), ("0003", 503)])
+@pytest.mark.parametrize(("floor", "ready"), [("0001", 200), (needed_revision(), 200), (revision_after(1), 503)])
 def test_schema_must_not_be_beyond(
     make_database: Callable[[], str], settings: Settings, floor: str, ready: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -65,10 +71,10 @@ def test_schema_must_not_be_beyond(
     migrate(MigrationSettings(where))
     engine = create_engine(url)
     with engine.begin() as connection:  # what a later release's contract migration leaves
-        connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = :to"), {"to": revision_after(2)})
         write_floor(connection, floor)
     engine.dispose()
-    assert migrate(MigrationSettings(where)) == "0004"
+    assert migrate(MigrationSettings(where)) == revision_after(2)
     assert ("schema is beyond this release" in caplog.text) == (ready == 503)
     app = create_app(replace(settings, database=where))
     assert statuses(app) == {"/livez": 200, "/readyz": ready, "/healthz": ready}
@@ -78,8 +84,8 @@ def test_schema_must_not_be_beyond(
         assert "not ready yet" in caplog.text
         detail = app.test_client().get("/healthz").get_json(force=True)["detail"]
         assert detail == (
-            "The database's schema is at 0004 and its floor at 0003: it no longer has what this release, at 0002, relies on. "
-            "Start a release at 0003 or later."
+            f"The database's schema is at {revision_after(2)} and its floor at {revision_after(1)}: it no longer has what this "
+            f"release, at {needed_revision()}, relies on. Start a release at {revision_after(1)} or later."
         )
     app.extensions["signup"].engine.dispose()
 
@@ -90,7 +96,7 @@ def test_an_instance_that_was_ready_outlives_a_contraction(make_database: Callab
     app = create_app(replace(settings, database=where))
     assert app.test_client().get("/healthz").status_code == 200
     with app.extensions["signup"].engine.begin() as connection:
-        write_floor(connection, "0003")
+        write_floor(connection, revision_after(1))
     # It may fail requests, but no load balancer may lose a whole fleet over it at once.
     assert statuses(app) == {"/livez": 200, "/readyz": 503, "/healthz": 200}
     app.extensions["signup"].engine.dispose()

@@ -8,12 +8,15 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from signup import overload, problems, rates, request_id
+from signup.clients.pictures import PictureBucket
 from signup.clients.tokens import TokenTable
 from signup.database import make_engine
 from signup.health.latch import Latch
 from signup.health.routes import blueprint as health
 from signup.metrics import requests as measured_requests
 from signup.passwords import PasswordHasher
+from signup.pictures.routes import blueprint as pictures
+from signup.pictures.transfers import Transfers
 from signup.reference.routes import blueprint as reference
 from signup.services import Services
 from signup.settings import Settings
@@ -23,6 +26,7 @@ from signup.web import cross_site, headers, static_files
 from signup.web.routes import blueprint as web
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_TRANSFERS = 8
 
 
 class ExactMethodRule(Rule):
@@ -57,6 +61,8 @@ def create_app(settings: Settings, latch: Latch | None = None) -> Flask:
         hasher=PasswordHasher(settings.hash_slots, settings.hash_queue),
         tokens=TokenTable(settings.token_table, settings.region),
         latch=latch or Latch(),
+        pictures=PictureBucket(settings.picture_bucket, settings.region),
+        transfers=Transfers(MAX_TRANSFERS),
     )
     app.extensions["signup.requests"] = measured_requests.init_app(app)
     request_id.init_app(app)
@@ -65,7 +71,7 @@ def create_app(settings: Settings, latch: Latch | None = None) -> Flask:
     overload.init_app(app, settings.threads)
     headers.init_app(app)
     static_files.init_app(app)
-    for blueprint in (health, users, verification, web, reference):
+    for blueprint in (health, users, verification, pictures, web, reference):
         app.register_blueprint(blueprint)
     rates.init_app(app, settings.rates)
     return app

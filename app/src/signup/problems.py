@@ -14,10 +14,12 @@ from gunicorn.http.errors import NoMoreData, ParseException  # type: ignore[impo
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
+from signup.clients.pictures import PicturesUnavailable
 from signup.clients.tokens import TokensUnavailable
 from signup.database import DATABASE_DOWN
 from signup.logs import type_name
 from signup.passwords import HashQueueFull
+from signup.pictures.transfers import TransfersFull
 
 KEPT_HEADERS = ("Allow", "WWW-Authenticate", "Retry-After")
 
@@ -35,9 +37,10 @@ class FieldError:
 class InvalidFields(Exception):
     """A request whose fields can't be accepted."""
 
-    def __init__(self, errors: list[FieldError]) -> None:
+    def __init__(self, errors: list[FieldError], status: int = 422) -> None:
         super().__init__(", ".join(error.field for error in errors))
         self.errors = errors
+        self.status = status
 
 
 class Problem(Exception):
@@ -103,7 +106,7 @@ def init_app(app: Flask) -> None:
 
     @app.errorhandler(InvalidFields)
     def invalid(error: InvalidFields) -> Response:
-        return problem(422, "Some fields can't be accepted; see errors.", errors=error.errors)
+        return problem(error.status, "Some fields can't be accepted; see errors.", errors=error.errors)
 
     @app.errorhandler(Problem)
     def known(error: Problem) -> Response:
@@ -118,6 +121,16 @@ def init_app(app: Flask) -> None:
     def tokens_unavailable(error: TokensUnavailable) -> Response:
         log.error("token table is unavailable", extra={"fields": {"code": str(error)}})
         return problem(503, "The token can't be looked up right now. Try again in a moment.", retry_after=5)
+
+    @app.errorhandler(TransfersFull)
+    def transfers_full(_error: TransfersFull) -> Response:
+        log.warning("too many pictures at once")
+        return problem(503, "Too many pictures at once. Try again in a moment.", retry_after=1)
+
+    @app.errorhandler(PicturesUnavailable)
+    def pictures_unavailable(error: PicturesUnavailable) -> Response:
+        log.error("picture bucket is unavailable", extra={"fields": {"code": str(error)}})
+        return problem(503, "Pictures are not available right now. Try again in a moment.", retry_after=5)
 
     @app.errorhandler(ParseException)
     @app.errorhandler(NoMoreData)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from flask import current_app
 from sqlalchemy import Engine
 
+from signup.clients.pictures import PictureBucket
 from signup.clients.tokens import TokenTable
 from signup.health.latch import Latch
 from signup.passwords import PasswordHasher
+from signup.pictures.transfers import Transfers
 from signup.settings import Settings
 
 
@@ -22,6 +24,8 @@ class Services:
     hasher: PasswordHasher
     tokens: TokenTable
     latch: Latch
+    pictures: PictureBucket
+    transfers: Transfers
 
 
 def services() -> Services:

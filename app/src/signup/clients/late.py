@@ -23,13 +23,14 @@ class LateClient:
     service that answered late, once, would leave the process without AWS for all its life.
     """
 
-    def __init__(self, service: str, region: str | None) -> None:
+    def __init__(self, service: str, region: str | None, at_once: bool = True) -> None:
         self._service = service
         self._region = region
         self._lock = threading.Lock()
         self._client: Any = None
-        with suppress(NoCredentialsError):  # made now if it can be, so that no request waits for it
-            self()
+        if at_once:
+            with suppress(NoCredentialsError):  # made now if it can be, so that no request waits for it
+                self()
 
     def __call__(self) -> Any:
         """The client. Raises NoCredentialsError while the environment and the metadata service have none."""

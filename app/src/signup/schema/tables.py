@@ -54,6 +54,17 @@ registrations = Table(
     Index("registrations_user", "user_id"),
 )
 
+# Where in the bucket a user's picture is. Its object comes before this row, and goes after it.
+pictures = Table(
+    "pictures",
+    metadata,
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("object_key", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
 outbox = Table(
     "outbox",
     metadata,

@@ -19,6 +19,8 @@ class Event(StrEnum):
     VERIFICATION_RESENT = "user.verification_resent"
     RESEND_UNANSWERED = "user.resend_unanswered"
     NAMES_CHANGED = "user.names_changed"
+    PICTURE_SET = "user.picture_set"
+    PICTURE_REMOVED = "user.picture_removed"
     PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - the event, no password
 
 

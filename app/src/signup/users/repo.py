@@ -68,6 +68,12 @@ def update_user(connection: Connection, user_id: UUID, seen_hash: str, values: M
     return connection.execute(statement).rowcount == 1
 
 
+def lock_user(connection: Connection, user_id: UUID, seen_hash: str) -> bool:
+    """Keep others from changing a user until the transaction ends; False if the password is no longer the one seen."""
+    statement = select(users.c.id).where(users.c.id == user_id, users.c.password_hash == seen_hash).with_for_update()
+    return connection.execute(statement).first() is not None
+
+
 def replace_hash(connection: Connection, user_id: UUID, old: str, new: str) -> bool:
     """Keep another hash of the same password; False if the password has changed meanwhile."""
     statement = update(users).where(users.c.id == user_id, users.c.password_hash == old).values(password_hash=new)

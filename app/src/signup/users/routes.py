@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, jsonify, request
 
 from signup.bodies import json_object, no_content
-from signup.problems import Problem
+from signup.problems import Problem, problem
 from signup.services import services
 from signup.users.fields import MAX_PASSWORD, parse_change, parse_sign_up
 from signup.users.service import Login, NotAuthenticated, authenticate, change, sign_up
@@ -15,6 +15,12 @@ blueprint = Blueprint("users", __name__)
 # RFC 7617: the charset tells clients to send user and password in UTF-8.
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="signup", charset="UTF-8"'}
 WRONG = "The email address or the password is wrong."
+
+
+@blueprint.app_errorhandler(NotAuthenticated)
+def not_authenticated(_error: NotAuthenticated) -> Response:
+    """A wrong password, or one that has changed since."""
+    return problem(401, WRONG, headers=CHALLENGE)
 
 
 @blueprint.post("/v1/user")
@@ -35,10 +41,7 @@ def change_self() -> Response:
     """Change the caller's names or password."""
     login = verified_login()
     wanted = parse_change(json_object(), login.user, services().settings.password_min_length)
-    try:
-        change(services(), login, wanted, g.request_id)
-    except NotAuthenticated:
-        raise Problem(401, WRONG, CHALLENGE) from None
+    change(services(), login, wanted, g.request_id)
     return no_content()
 
 
@@ -48,12 +51,9 @@ def verified_login() -> Login:
     if credentials is None or credentials.type != "basic":
         raise Problem(401, "Send your email address and password with HTTP Basic authentication.", CHALLENGE)
     password = credentials.password or ""
-    try:
-        if len(password) > MAX_PASSWORD:
-            raise NotAuthenticated
-        login = authenticate(services(), credentials.username or "", password)
-    except NotAuthenticated:
-        raise Problem(401, WRONG, CHALLENGE) from None
+    if len(password) > MAX_PASSWORD:
+        raise NotAuthenticated
+    login = authenticate(services(), credentials.username or "", password)
     if not login.user.verified:
         raise Problem(403, "This account's email address is not verified yet. Use the link in the mail.")
     return login
