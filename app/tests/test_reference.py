@@ -70,6 +70,8 @@ def test_the_page_shows_every_operation_without_scripts(client: FlaskClient) -> 
         assert f'id="{target}"' in page
 
 
-@pytest.mark.parametrize("name", ["SignUp", "SignUpForm", "User", "Problem", "FieldError", "Status"])
+@pytest.mark.parametrize(
+    "name", ["SignUp", "SignUpForm", "Change", "Address", "Message", "User", "Problem", "FieldError", "Status"]
+)
 def test_the_page_shows_every_schema(client: FlaskClient, name: str) -> None:
     assert f'<h3 id="schema-{name}">' in client.get("/docs").get_data(as_text=True)

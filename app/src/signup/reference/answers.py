@@ -33,6 +33,7 @@ PROBLEMS: dict[int, tuple[str, tuple[str, ...]]] = {
     413: ("The body is too large.", ()),
     415: ("The body's content type is another one.", ()),
     422: ("Some fields can't be accepted; `errors` names each.", ()),
+    429: ("Too many requests of this kind, where limits are set.", ("Retry-After",)),
     503: ("Busy, or a service behind this one is away: try again.", ("Retry-After",)),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from signup import rates
 from signup.reference.answers import answer, json, page, problems
 from signup.reference.schemas import PAGE, TOKEN_TEXT, named
 from signup.users.fields import MAX_EMAIL
@@ -19,6 +20,14 @@ PRESS = {
         "operationId": "confirm_verification",
         "parameters": {"token": "$request.query.token"},
         "description": "What the button does.",
+    }
+}
+
+RESEND = {
+    "resend": {
+        "operationId": "send_again",
+        "requestBody": {"email": "$request.body#/email"},
+        "description": "If no mail arrives.",
     }
 }
 
@@ -60,7 +69,7 @@ def _users() -> dict[tuple[str, str], Operation]:
             "Sign up",
             "Makes an account and mails a link that confirms its address. An address that has an account gets the very same "
             "answer, so that nobody can find out who has one; the `id` in it stands for nothing then.",
-            {"201": json("The account, not verified yet.", "User"), **problems(400, 413, 415, 422, 503)},
+            {"201": {**json("The account, not verified yet.", "User"), "links": RESEND}, **problems(400, 413, 415, 422, 503)},
             requestBody=_body("application/json", "SignUp"),
         ),
         ("/v1/user/self", "get"): _operation(
@@ -69,6 +78,15 @@ def _users() -> dict[tuple[str, str], Operation]:
             "Read your account",
             "The account whose address and password are sent.",
             {"200": json("The account.", "User"), **problems(401, 403, 503)},
+            security=BASIC,
+        ),
+        ("/v1/user/self", "put"): _operation(
+            "Users",
+            "change_self",
+            "Change your account",
+            "Names and password; the address stays what was confirmed.",
+            {"204": answer("Changed.", {}), **problems(400, 401, 403, 413, 415, 422, 503)},
+            requestBody=_body("application/json", "Change"),
             security=BASIC,
         ),
     }
@@ -80,12 +98,21 @@ def _verification() -> dict[tuple[str, str], Operation]:
         **problems(400, 404, 503, told={400: "This can't be a token: something of it is missing."}),
     }
     description = "Safe to repeat for as long as the token lives."
-    return {
+    confirm = {
         ("/v1/user/verify", method): _operation(
             "Verification", f"{name}_verification", "Confirm an address", description, answers, parameters=[_token()]
         )
         for method, name in (("get", "follow"), ("post", "confirm"))
     }
+    resend = _operation(
+        "Verification",
+        "send_again",
+        "Mail the link again",
+        "For an address that has signed up and is not verified yet. The answer is the same for any address.",
+        {"202": json("Asked for.", "Message"), **problems(400, 413, 415, 422, 503)},
+        requestBody=_body("application/json", "Address"),
+    )
+    return {**confirm, ("/v1/user/verify/resend", "post"): resend}
 
 
 def _form(properties: dict[str, Any]) -> dict[str, Any]:
@@ -206,4 +233,9 @@ def _reference() -> dict[tuple[str, str], Operation]:
 
 def operations() -> dict[tuple[str, str], Operation]:
     """All operations by path and lower-case method."""
-    return {**_users(), **_verification(), **_pages(), **_health(), **_reference()}
+    made = {**_users(), **_verification(), **_pages(), **_health(), **_reference()}
+    for (path, method), operation in made.items():
+        if path in rates.LIMITED and (path not in rates.PAGES or method == "post"):
+            pages = "text/html" in operation["responses"]["503"]["content"]
+            operation["responses"] = dict(sorted({**operation["responses"], **problems(429, pages=pages)}.items()))
+    return made

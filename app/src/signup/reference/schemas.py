@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from signup.request_id import ALLOWED, MAX_LENGTH
-from signup.users.fields import MAX_EMAIL, MAX_NAME, MAX_PASSWORD, NAMES, TEXT, VISIBLE
+from signup.users.fields import CHANGEABLE, MAX_EMAIL, MAX_NAME, MAX_PASSWORD, NAMES, TEXT, VISIBLE
 from signup.verification.service import TOKEN
 
 Schema = dict[str, Any]
@@ -64,7 +64,8 @@ def schemas(password_min_length: int) -> dict[str, Schema]:
             "minLength": password_min_length,
             "maxLength": MAX_PASSWORD,
             "pattern": whole(TEXT),
-            "description": "No control characters; anything else, spaces too.",
+            "description": "No control characters; anything else, spaces too. Not a password that is common, or made of the "
+            "names or the address.",
         },
     }
     moment: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339 in UTC."}
@@ -72,6 +73,15 @@ def schemas(password_min_length: int) -> dict[str, Schema]:
     return {
         "SignUp": sign_up,
         "SignUpForm": {**sign_up, "additionalProperties": True, "description": "The same, from a form."},
+        "Change": _object(
+            {name: given[name] for name in CHANGEABLE},
+            optional=CHANGEABLE,
+            minProperties=1,
+            description="What to change; the rest stays.",
+            examples=[{"last_name": EXAMPLE["last_name"]}],
+        ),
+        "Address": _object({"email": given["email"]}, description="Whom to mail.", examples=[{"email": EXAMPLE["email"]}]),
+        "Message": _object({"detail": {"type": "string"}}, description="A sentence for people."),
         "User": _object(
             {
                 "id": {"type": "string", "format": "uuid", "description": "UUID version 7 (RFC 9562)."},
