@@ -43,6 +43,12 @@ rollback: setup  ## Take the rollout under way back, or bring back what ran befo
 releases: setup  ## What ran when, and what runs now
 	@$(VENV)/python -m evenkeel releases
 
+redrive: setup  ## Send the verification mails that were given up (QUEUE=refused: those refused; ARGS=--check: only list)
+	@$(VENV)/python -m evenkeel redrive
+
+mail: setup  ## What became of somebody's verification mails: EMAIL=ada@example.com
+	@$(VENV)/python -m evenkeel mail
+
 smoke: setup  ## Ask the running service from outside, as its clients do
 	@$(VENV)/python -m evenkeel.smoke
 

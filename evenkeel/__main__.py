@@ -1,4 +1,4 @@
-"""The Makefile's commands: `python -m evenkeel up|down|status|env|bake|plan|deploy|rollback|releases`."""
+"""The Makefile's commands: `python -m evenkeel up|down|status|env|bake|plan|deploy|rollback|releases|redrive|mail`."""
 
 from __future__ import annotations
 
@@ -163,6 +163,18 @@ def releases(target: Target) -> None:
     playbook.run(target, "releases")
 
 
+def redrive(target: Target) -> None:
+    """Publish again what the verification side channel gave up; QUEUE=refused: what was refused."""
+    playbook.run(target, "redrive", {"redrive_queue": os.environ.get("QUEUE", "dead-letter")})
+
+
+def mail(target: Target) -> None:
+    """Tell what became of the verification mails to EMAIL."""
+    if not os.environ.get("EMAIL"):
+        raise Failure("say whose mails: make mail EMAIL=ada@example.com")
+    playbook.run(target, "mail_status", {"email": os.environ["EMAIL"]})
+
+
 COMMANDS = {
     "up": up,
     "down": down,
@@ -173,6 +185,8 @@ COMMANDS = {
     "deploy": deploy,
     "rollback": rollback,
     "releases": releases,
+    "redrive": redrive,
+    "mail": mail,
 }
 
 

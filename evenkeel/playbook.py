@@ -26,7 +26,8 @@ def run(target: Target, name: str, variables: dict[str, str] | None = None) -> N
 
     ARGS in the environment holds more arguments for ansible-playbook, such as `--check` or `-e deploy_degraded=true`.
     """
-    given = {"deploy_name": target.project(), "deploy_image_project": target.image_project(), **(variables or {})}
+    names = {"deploy_name": target.project(), "deploy_image_project": target.image_project()}
+    given = {**names, "verification_name": target.project(), **(variables or {})}
     log = target.state / f"{name}.log"
     log.unlink(missing_ok=True)
     command = [str(VENV / "bin" / "ansible-playbook"), str(FOLDER / f"{name}.yml"), f"--extra-vars=@{_settings(target)}"]

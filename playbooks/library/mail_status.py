@@ -1,0 +1,159 @@
+#!/usr/bin/python
+"""Ansible module: the life of the mails to one address. See DOCUMENTATION."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible.module_utils.letters import LetterQueue, parsed
+from ansible.module_utils.mails import SentMails, plain
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+DOCUMENTATION = r"""
+module: mail_status
+short_description: Tell what became of the verification mails to an address
+description:
+  - Looks the address's mails up by its SHA-256 in the table of mails, and adds what the idempotency table and the queues of
+    given-up messages say of them. Changes nothing, but hides the queues' entries from others while it looks at them.
+options:
+  email:
+    description: The address. It is neither logged nor returned.
+    type: str
+    required: true
+  mail_table:
+    description: DynamoDB table of mails.
+    type: str
+    required: true
+  sent_table:
+    description: DynamoDB table of the messages that are done.
+    type: str
+    required: true
+  queues:
+    description: Names of the queues of given-up messages.
+    type: list
+    elements: str
+    default: []
+author: [Evenkeel]
+"""
+
+EXAMPLES = r"""
+- name: Ask for an address's mails
+  mail_status:
+    email: ada@example.com
+    mail_table: evenkeel-mail
+    sent_table: evenkeel-idempotency
+    queues: [evenkeel-verification-dead-letter, evenkeel-verification-refused]
+"""
+
+RETURN = r"""
+mails:
+  description:
+    - The mails, newest first, each with C(message_id), C(user_id), C(request_id), C(status), and C(steps) with C(at) and C(what).
+  type: list
+  returned: success
+"""
+
+ARGUMENTS = {
+    "email": {"type": "str", "required": True, "no_log": True},
+    "mail_table": {"type": "str", "required": True},
+    "sent_table": {"type": "str", "required": True},
+    "queues": {"type": "list", "elements": "str", "default": []},
+}
+INDEX = "recipient"
+# The steps that the table of mails may have, and what each means.
+STEPS = {
+    "queued_at": ("queued", "asked for: committed with its user, waiting in the outbox"),
+    "published_at": ("published", "published to SNS"),
+    "failed_at": ("failed", "an attempt failed, Lambda tries again: {failure}"),
+    "refused_at": ("refused", "refused, kept in the queue of refused messages: {refusal}"),
+    "accepted_at": ("accepted", "taken by SendGrid"),
+    "deferred_at": ("deferred", "the receiving server asks to wait, SendGrid tries again"),
+    "delivered_at": ("delivered", "delivered to the receiving server"),
+    "bounced_at": ("bounced", "bounced: {bounce}"),
+    "dropped_at": ("dropped", "dropped by SendGrid: {bounce}"),
+    "reported_at": ("reported as spam", "reported as spam by its recipient"),
+}
+DONE = ("reported_at", "delivered_at", "bounced_at", "dropped_at", "deferred_at", "accepted_at")
+
+
+def time_of(text: str) -> str:
+    """A timestamp of the table to the millisecond, in UTC."""
+    return f"{datetime.fromisoformat(text.replace('Z', '+00:00')).astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+
+
+def life(item: dict[str, Any], record: dict[str, Any], letters: list[dict[str, Any]]) -> dict[str, Any]:
+    """One mail: its steps in order, and in a word how far it is."""
+    known = {name: item[name] for name in STEPS if item.get(name)}
+    words = {"failure": item.get("failure", "-"), "refusal": item.get("refusal", "-"), "bounce": item.get("bounce", "-")}
+    steps = [{"at": time_of(at), "what": STEPS[name][1].format(**words)} for name, at in known.items()]
+    status = STEPS[max(known, key=lambda name: known[name])][0] if known else "unknown"
+    done = [name for name in DONE if name in known]
+    if record.get("status") == "INPROGRESS":
+        until = datetime.fromtimestamp(int(record.get("in_progress_expiration", 0)) / 1000, UTC)
+        locked = f"{until:%Y-%m-%d %H:%M:%S.%f}"[:-3]
+        steps.append({"at": locked, "what": "until then an attempt holds the message, or it was killed; the next one takes over"})
+        status = "in progress"
+    if done:
+        status = STEPS[done[0]][0]
+    elif letters:
+        status = "given up"
+    steps += [{"at": f"{letter['kept_at']}.000", "what": f"in {letter['queue']}: {letter['why']}"} for letter in letters]
+    about = {name: str(item.get(name) or "-") for name in ("message_id", "user_id", "request_id")}
+    return {
+        **about,
+        "attempts": int(item.get("attempts", 0)),
+        "status": status,
+        "steps": sorted(steps, key=lambda one: one["at"]),
+    }
+
+
+def letters_of(module: AnsibleAWSModule, email: str) -> dict[str, list[dict[str, Any]]]:
+    """The given-up messages to the address, by their ids."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    sqs = module.client("sqs")
+    for name in module.params["queues"]:
+        queue, receipts = LetterQueue(sqs, name), []
+        try:
+            for letter in queue.take(1000):
+                receipts.append(letter.receipt)
+                for text, row in zip(letter.messages, letter.rows(), strict=False):
+                    if str(parsed(text).get("email") or "").lower() == email:
+                        found.setdefault(row["message_id"], []).append({**row, "queue": name})
+        finally:
+            queue.give_back(receipts)
+    return found
+
+
+def work(module: AnsibleAWSModule) -> list[dict[str, Any]]:
+    email = module.params["email"].strip().lower()
+    dynamodb = module.client("dynamodb")
+    pages = dynamodb.get_paginator("query").paginate(
+        TableName=module.params["mail_table"],
+        IndexName=INDEX,
+        KeyConditionExpression="recipient = :recipient",
+        ExpressionAttributeValues={":recipient": {"S": hashlib.sha256(email.encode()).hexdigest()}},
+        ScanIndexForward=False,
+    )
+    items = {item["message_id"]: item for page in pages for item in map(plain, page["Items"])}
+    letters = letters_of(module, email)
+    for message_id, rows in letters.items():  # some never reached the function
+        row = rows[0]
+        asked = {"queued_at": row["occurred_at"]} if row["occurred_at"] != "-" else {}
+        items.setdefault(message_id, {name: row[name] for name in ("message_id", "user_id", "request_id")} | asked)
+    sent = SentMails(dynamodb, module.params["sent_table"])
+    return [life(item, sent.record(message_id), letters.get(message_id, [])) for message_id, item in items.items()]
+
+
+def main() -> None:
+    module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        mails = work(module)
+    except Exception as error:  # whatever boto3 raises
+        module.fail_json_aws(error, msg="the mails to the address can't be looked up")
+    module.exit_json(changed=False, mails=mails)
+
+
+if __name__ == "__main__":
+    main()
