@@ -60,7 +60,8 @@ def read(entry: dict[str, Any]) -> Letter:
     """
     content = parsed(entry["Body"])
     attributes = entry.get("Attributes", {})
-    why, attempts, notifications = "not delivered to the function", 0, [content]
+    why, attempts = "not delivered to the function", 0
+    notifications: list[Any] = [content]
     if "requestPayload" in content:
         request, answer = content.get("requestContext") or {}, content.get("responsePayload")
         words = [request.get("condition")]
@@ -96,7 +97,8 @@ class LetterQueue:
 
         One that comes while this goes on is left for the next time: it may be one that was just replayed in vain.
         """
-        began, seen = time.time() * 1000, set()
+        began = time.time() * 1000
+        seen: set[str] = set()
         while len(seen) < limit:
             got = self._sqs.receive_message(
                 QueueUrl=self._url,
