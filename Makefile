@@ -58,6 +58,9 @@ test: setup lint  ## Every test: units, real parts, and the whole journey on a r
 roles: setup  ## Molecule: each role on a fresh machine, what it does there: ROLES="base signup"
 	@$(VENV)/python -m evenkeel.roles $(ROLES)
 
+docs: setup  ## Write the parts of the documentation that are made from what they describe
+	@$(VENV)/python -m evenkeel.docs
+
 rollouts: setup  ## The long tests: deploys under load, bad images, the release workflow run by act
 	@$(VENV)/python -m evenkeel.test rollouts
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from evenkeel import docs
 from evenkeel.host import ROOT
 
 
@@ -59,6 +60,10 @@ def test_roles_document_every_variable(role: Path) -> None:
     defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text()) or {}
     assert {name: spec["default"] for name, spec in specs.items() if not spec.get("required")} == defaults
     assert all(name.startswith(f"{role.name}_") for name in specs)
+
+
+def test_written_documentation_says_what_is() -> None:
+    assert docs.stale() == [], "run `make docs`"
 
 
 # Molecule goes on without a playbook that is missing, so that a scenario could check nothing and pass.
