@@ -107,8 +107,9 @@ class Visitor:
         self.page.goto(ELSEWHERE)
 
     def press(self, name: str) -> None:
-        """Press a button."""
-        self.page.get_by_role("button", name=name).click()
+        """Press a button, and see where it leads."""
+        with self.page.expect_navigation():
+            self.page.get_by_role("button", name=name).click()
 
     def heading(self) -> str:
         """What the page says it is."""

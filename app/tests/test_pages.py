@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from flask import Flask
@@ -11,8 +12,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, select
 from werkzeug.test import TestResponse
 
+from signup.factory import create_app
 from signup.outbox.message import VERIFICATION
 from signup.schema.tables import outbox, users
+from signup.settings import Rates, Settings
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 FORM = {**HTML, "Content-Type": "application/x-www-form-urlencoded"}
@@ -189,6 +192,26 @@ def test_a_form_that_meets_an_outage_comes_back_as_it_was(gated: tuple[Any, Flas
     assert "The database is not available right now" in page.text
     assert page.headers["Referrer-Policy"] == "same-origin"
     assert app.test_client().post("/", data=person).mimetype == "application/problem+json"
+
+
+def test_a_form_that_meets_a_limit_comes_back_as_it_was(settings: Settings, person: dict[str, str]) -> None:
+    app = create_app(replace(settings, rates=Rates(signup="1/hour", resend="1/hour", verify="1/hour", mail="9/hour")))
+    client = app.test_client()
+    assert client.post("/", data=person, headers=HTML).status_code == 303
+    assert client.post("/check-your-mail", data={"email": person["email"]}, headers=HTML).status_code == 303
+    assert client.post("/verify", data={"token": "a" * 43}, headers=HTML).status_code == 404
+    for path, data, kept in (
+        ("/", person, 'value="ada@example.com"'),
+        ("/check-your-mail", {"email": person["email"]}, 'value="ada@example.com"'),
+        ("/verify", {"token": "a" * 43}, f'value="{"a" * 43}"'),
+    ):
+        page = client.post(path, data=data, headers=HTML)
+        assert page.status_code == 429
+        assert page.headers["Retry-After"]
+        assert kept in page.text
+        assert "That did not go through" in page.text
+        assert client.get(path, headers=HTML).status_code != 429
+    app.extensions["signup"].engine.dispose()
 
 
 def test_errors_are_pages_for_browsers_and_json_for_programs(client: FlaskClient) -> None:

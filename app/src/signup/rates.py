@@ -25,13 +25,14 @@ LIMITED: dict[str, tuple[str, ...]] = {
     "/": ("signup", "mail"),
     "/v1/user": ("signup", "mail"),
     "/v1/user/verify/resend": ("resend", "mail"),
+    "/check-your-mail": ("resend", "mail"),
     "/v1/user/verify": ("verify",),
     "/verify": ("verify",),
     "/v1/user/self": ("login", "login_address"),
     "/v1/user/self/pic": ("login", "login_address"),
 }
 """The limits of each path. `mail` counts what may send one, `login` and `login_address` refused passwords alone."""
-PAGES = ("/", "/verify")
+PAGES = ("/", "/check-your-mail", "/verify")
 """Where only POST is limited: a page costs nothing."""
 
 # Keys are hashed with it, so that neither addresses nor clients are kept.

@@ -24,6 +24,20 @@ MISSING = {
 }
 
 
+@blueprint.before_request
+def keep_what_was_typed() -> None:
+    """Read a form before anything can refuse it: a limit, a full queue and an outage give it back, without the password."""
+    if request.method != "POST":
+        return
+    given, _ = g.form = read_form()
+    if request.endpoint == "web.submit":
+        use_page("sign_up.html", **_sign_up_fields(given))
+    elif request.endpoint == "web.send_again":
+        use_page("check_your_mail.html", email=given.get("email", ""))
+    else:
+        use_page("confirm.html", token=given.get("token", ""))
+
+
 @blueprint.get("/")
 def home() -> Response:
     """The sign-up form."""
@@ -33,9 +47,7 @@ def home() -> Response:
 @blueprint.post("/")
 def submit() -> BaseResponse:
     """Sign up by form; the form comes back with what is wrong, or the browser goes on to 'check your mail'."""
-    given, errors = read_form()
-    # Should the service be busy or the database down, the form comes back too: nobody types a name twice.
-    use_page("sign_up.html", **_sign_up_fields(given))
+    given, errors = g.form
     try:
         parsed = parse_sign_up(given, services().settings.password_min_length)
         if not errors:
@@ -57,9 +69,7 @@ def check_your_mail() -> Response:
 @blueprint.post("/check-your-mail")
 def send_again() -> BaseResponse:
     """Have another mail sent; the same answer for any address."""
-    given, errors = read_form()
-    email = given.get("email", "")
-    use_page("check_your_mail.html", email=email)
+    given, errors = g.form
     try:
         address = parse_resend(given)
         if not errors:
@@ -67,7 +77,7 @@ def send_again() -> BaseResponse:
     except InvalidFields as error:
         errors += error.errors
     if errors:
-        return _page("check_your_mail.html", 422, email=email, errors=_shown(errors, given))
+        return _page("check_your_mail.html", 422, email=given.get("email", ""), errors=_shown(errors, given))
     return redirect(url_for("web.check_your_mail", sent=""), 303)
 
 
@@ -83,11 +93,9 @@ def confirm() -> Response:
 @blueprint.post("/verify")
 def press() -> BaseResponse:
     """Confirm the token; what the button of the page sends."""
-    given, _ = read_form()
-    token = given.get("token", "")
-    use_page("confirm.html", token=token)
+    given, _ = g.form
     try:
-        verify(services(), token, g.request_id)
+        verify(services(), given.get("token", ""), g.request_id)
     except TokenMalformed:
         return _page("dead_link.html", 400, cut=True)
     except TokenUnknown:
