@@ -28,6 +28,41 @@ run "nothing_is_public" {
   }
 }
 
+run "answers_over_tls_alone" {
+  module {
+    source = "./modules/storage"
+  }
+
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.this.statement : {
+        effect     = statement.effect
+        actions    = join(" ", statement.actions)
+        everyone   = one(statement.principals).type == "*" && one(one(statement.principals).identifiers) == "*"
+        everything = toset(statement.resources) == toset([aws_s3_bucket.this.arn, "${aws_s3_bucket.this.arn}/*"])
+        when       = "${one(statement.condition).test} ${one(statement.condition).variable} ${one(one(statement.condition).values)}"
+      }
+    ] == [{ effect = "Deny", actions = "s3:*", everyone = true, everything = true, when = "Bool aws:SecureTransport false" }]
+    error_message = "Whoever asks without TLS must be refused, whatever they ask for."
+  }
+
+  assert {
+    condition     = aws_s3_bucket_policy.this.bucket == aws_s3_bucket.this.id && aws_s3_bucket_policy.this.policy == data.aws_iam_policy_document.this.json
+    error_message = "The bucket must have that policy."
+  }
+}
+
+run "is_encrypted" {
+  module {
+    source = "./modules/storage"
+  }
+
+  assert {
+    condition     = one(one(aws_s3_bucket_server_side_encryption_configuration.this.rule).apply_server_side_encryption_by_default).sse_algorithm == "AES256"
+    error_message = "Objects must be encrypted at rest."
+  }
+}
+
 run "keeps_what_was_deleted_for_a_month" {
   module {
     source = "./modules/storage"
