@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import uuid
@@ -10,6 +11,7 @@ import requests
 from support import Platform, wait_until
 
 PASSWORD = "a harbour for every ship"
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
 
 
 def sign_up(platform: Platform, email: str) -> requests.Response:
@@ -61,6 +63,17 @@ def test_a_signup_is_verified(platform: Platform) -> None:
     found = requests.get(f"{platform.url}/v1/user/self", auth=(email, PASSWORD), timeout=30)
     assert found.status_code == 200
     assert found.json()["verified"] is True
+
+    # A picture reaches the bucket by the instances' role, and leaves it.
+    address, bucket = f"{platform.url}/v1/user/self/pic", platform.outputs["picture_bucket"]
+    s3 = platform.target.client("s3")
+    kept = requests.post(address, auth=(email, PASSWORD), data=PIXEL, timeout=30)
+    assert kept.status_code == 201, kept.text
+    assert requests.get(address, auth=(email, PASSWORD), timeout=30).content == PIXEL
+    (item,) = s3.list_objects_v2(Bucket=bucket, Prefix=f"pictures/{user['id']}/")["Contents"]
+    assert s3.get_object(Bucket=bucket, Key=item["Key"])["ContentType"] == "image/png"
+    assert requests.delete(address, auth=(email, PASSWORD), timeout=30).status_code == 204
+    assert s3.list_objects_v2(Bucket=bucket, Prefix=f"pictures/{user['id']}/")["KeyCount"] == 0
 
 
 def test_a_forged_token_verifies_nobody(platform: Platform) -> None:

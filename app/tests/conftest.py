@@ -144,6 +144,14 @@ def put_token(aws: str, token_table: str) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
+def bucket(aws_server: str) -> str:
+    """A bucket for pictures."""
+    name = f"pictures-{secrets.token_hex(4)}"
+    aws_client("s3", aws_server).create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(scope="session")
 def topic(aws_server: str) -> tuple[str, str]:
     """An SNS topic's ARN, and the URL of a queue that gets all that is published to it."""
     sns, sqs = aws_client("sns", aws_server), aws_client("sqs", aws_server)
@@ -178,7 +186,7 @@ def queue(aws: str, topic: tuple[str, str]) -> tuple[str, Callable[[], list[dict
 
 
 @pytest.fixture
-def settings(aws: str, database: Engine, migrated_url: str, token_table: str, topic: tuple[str, str]) -> Settings:
+def settings(aws: str, database: Engine, migrated_url: str, token_table: str, bucket: str, topic: tuple[str, str]) -> Settings:
     """Settings for the test's own resources."""
     return Settings(
         database=DatabaseSettings(region=REGION, url=migrated_url),
@@ -186,6 +194,7 @@ def settings(aws: str, database: Engine, migrated_url: str, token_table: str, to
         topic_arn=topic[0],
         token_table=token_table,
         public_url="http://signup.example.com",
+        picture_bucket=bucket,
         hash_slots=2,
         hash_queue=50,
     )

@@ -33,6 +33,7 @@ def started(command: list[str], settings: Settings, **extra: str) -> Process:
         "SIGNUP_TOPIC_ARN": settings.topic_arn,
         "SIGNUP_TOKEN_TABLE": settings.token_table,
         "SIGNUP_PUBLIC_URL": "http://localhost",
+        "SIGNUP_PICTURE_BUCKET": settings.picture_bucket or "",
         "AWS_REGION": settings.region,
         **extra,
     }

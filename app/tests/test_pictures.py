@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,14 +29,6 @@ from signup.settings import Settings
 PIC = "/v1/user/self/pic"
 
 
-@pytest.fixture(scope="session")
-def bucket(aws_server: str) -> str:
-    """A bucket."""
-    name = f"pictures-{secrets.token_hex(4)}"
-    aws_client("s3", aws_server).create_bucket(Bucket=name)
-    return name
-
-
 @pytest.fixture
 def stored(aws_server: str, bucket: str) -> Callable[[], dict[str, bytes]]:
     """All objects of the bucket by key; the bucket is empty at first."""
@@ -49,11 +40,6 @@ def stored(aws_server: str, bucket: str) -> Callable[[], dict[str, bytes]]:
     for key in objects():
         s3.delete_object(Bucket=bucket, Key=key)
     return lambda: {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in objects()}
-
-
-@pytest.fixture
-def settings(settings: Settings, bucket: str) -> Settings:
-    return replace(settings, picture_bucket=bucket)
 
 
 def row(database: Engine) -> Any:
@@ -274,11 +260,9 @@ def test_a_commit_that_fails_leaves_no_row_without_its_object(
     assert len(stored()) == 2
 
 
-def test_as_it_runs(
-    serve: Serve, client: FlaskClient, verified: tuple[str, str], bucket: str, stored: Callable[[], dict[str, bytes]]
-) -> None:
+def test_as_it_runs(serve: Serve, client: FlaskClient, verified: tuple[str, str], stored: Callable[[], dict[str, bytes]]) -> None:
     """gunicorn: bodies with and without a length, truncated ones of both kinds, and one that is too large."""
-    url, _ = serve(SIGNUP_WORKERS="1", SIGNUP_PICTURE_BUCKET=bucket)
+    url, _ = serve(SIGNUP_WORKERS="1")
     picture = png(200_000)
 
     def pieces(data: bytes) -> Iterator[bytes]:

@@ -80,8 +80,9 @@ def test_sign_ups_are_limited_by_client_whatever_the_form(limited: Callable[...,
 
 
 def test_mails_are_limited_by_address_whoever_asks(limited: Callable[..., FlaskClient], person: dict[str, str]) -> None:
-    client = limited(mail="3/hour")
+    client = limited(mail="4/hour")
     assert client.post("/v1/user", json=person, headers=at("192.0.2.1")).status_code == 201
+    assert client.post("/check-your-mail", data={"email": person["email"]}, headers=at("192.0.2.1")).status_code == 303
     assert client.post("/", data=person, headers=at("192.0.2.2")).status_code == 303
     # Credentials say nothing of where the mail would go.
     odd = {"json": {"email": " ADA@example.com"}, "auth": ("eve@example.com", "x"), "headers": at("192.0.2.3")}
@@ -96,7 +97,8 @@ def test_mails_are_limited_by_address_whoever_asks(limited: Callable[..., FlaskC
 
 def test_resends_are_limited_by_client(limited: Callable[..., FlaskClient]) -> None:
     client = limited(resend="2/hour")
-    assert [client.post(RESEND, json={"email": f"a{n}@example.com"}).status_code for n in range(3)] == [202, 202, 429]
+    assert client.post("/check-your-mail", data={"email": "a@example.com"}).status_code == 303
+    assert [client.post(RESEND, json={"email": f"a{n}@example.com"}).status_code for n in range(2)] == [202, 429]
 
 
 def test_only_refused_passwords_count(limited: Callable[..., FlaskClient], verified: tuple[str, str]) -> None:
@@ -122,6 +124,13 @@ def test_guessing_from_everywhere_is_limited_by_account(limited: Callable[..., F
     for user in (verified[0], "nobody@example.com"):
         assert [guess(spelled, n) for n, spelled in enumerate((user, user.upper(), user, user))] == [401, 401, 401, 429]
     assert [guess("no address", n) for n in range(5)] == [401] * 5
+
+
+def test_confirming_by_the_page_counts_as_by_the_api(limited: Callable[..., FlaskClient]) -> None:
+    client = limited(verify="2/hour")
+    assert statuses(3, lambda: client.get(f"/verify?token={'t' * 43}")) == [200] * 3
+    assert client.post("/verify", data={"token": "t" * 43}).status_code == 404
+    assert statuses(2, lambda: client.get(UNKNOWN)) == [404, 429]
 
 
 def test_several_windows_count_together(limited: Callable[..., FlaskClient]) -> None:

@@ -104,10 +104,11 @@ def _mail_address() -> str:
 
 
 def _given_address() -> Any:
+    data = request.get_data()  # kept for the route; parsing the form first would leave it nothing
     if request.mimetype != "application/json":
         return request.form.get("email")
     try:
-        body = json.loads(request.get_data())
+        body = json.loads(data)
     except (ValueError, RecursionError):
         return None
     return body.get("email") if isinstance(body, dict) else None
