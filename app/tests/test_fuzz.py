@@ -17,8 +17,10 @@ import requests
 from serving import Log, Publish, Serve, environment
 from sqlalchemy import Engine, text
 
+from signup.web.static_files import FILES
+
 HERE = Path(__file__).parent
-SHORT = 250
+SHORT = 150
 CASES = int(os.environ.get("SIGNUP_FUZZ_CASES", SHORT))
 # Examples of an operation by its tag, as shares: what takes input is worth more than what takes none.
 SHARES = {"Users": 12, "Verification": 12, "Pages": 6, "Health": 1, "Reference": 1}
@@ -64,11 +66,14 @@ unexpected-methods = {json.dumps(METHODS)}
 [phases.stateful.generation]
 max-examples = {max(2, round(each))}
 
-[dictionaries.tokens]
-values = [{json.dumps(token)}]
+[dictionaries]
+tokens.values = [{json.dumps(token)}]
+files.values = {json.dumps([file.hashed for file in FILES.values()])}
 
 [parameters]
 "query.token" = {{ dictionary = "tokens", probability = 0.2 }}
+"body.token" = {{ dictionary = "tokens", probability = 0.2 }}
+"path.hashed" = {{ dictionary = "files", probability = 0.2 }}
 
 [output.sanitization]
 enabled = false

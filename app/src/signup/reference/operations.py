@@ -8,11 +8,13 @@ from signup import rates
 from signup.reference.answers import answer, json, page, problems
 from signup.reference.schemas import PAGE, TOKEN_TEXT, named
 from signup.users.fields import MAX_EMAIL
+from signup.web.cross_site import SAFE_METHODS
 
 Operation = dict[str, Any]
 
 BASIC: list[dict[str, list[str]]] = [{"basic": []}]
 FORM = "application/x-www-form-urlencoded"
+FOREIGN = "A page of another site made a browser send this."
 FILE = {"type": "string", "description": "The file's content."}
 
 PRESS = {
@@ -235,7 +237,11 @@ def operations() -> dict[tuple[str, str], Operation]:
     """All operations by path and lower-case method."""
     made = {**_users(), **_verification(), **_pages(), **_health(), **_reference()}
     for (path, method), operation in made.items():
+        answers = operation["responses"]
+        pages = "text/html" in answers.get("503", {}).get("content", ())
+        if method.upper() not in SAFE_METHODS:
+            answers = {**problems(403, pages=pages, told={403: FOREIGN}), **answers}
         if path in rates.LIMITED and (path not in rates.PAGES or method == "post"):
-            pages = "text/html" in operation["responses"]["503"]["content"]
-            operation["responses"] = dict(sorted({**operation["responses"], **problems(429, pages=pages)}.items()))
+            answers = {**answers, **problems(429, pages=pages)}
+        operation["responses"] = dict(sorted(answers.items()))
     return made
