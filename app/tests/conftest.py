@@ -6,11 +6,8 @@ import hashlib
 import json
 import os
 import secrets
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -19,6 +16,7 @@ import boto3
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from gate import Gate
 from moto.server import ThreadedMotoServer
 from serving import publish, serve  # noqa: F401
 from sqlalchemy import Engine, create_engine, make_url, text, update
@@ -227,58 +225,6 @@ def verified(client: FlaskClient, database: Engine, person: dict[str, str]) -> t
     with database.begin() as connection:
         connection.execute(update(users).values(verified=True))
     return person["email"], person["password"]
-
-
-class Gate:
-    """A TCP forwarder to the database that can be shut, as an outage, and opened again on the same port."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
-        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-            self.port: int = probe.getsockname()[1]
-        self._silent = False
-        self._listener: socket.socket | None = None
-        self._open: list[socket.socket] = []
-
-    def open(self) -> None:
-        """Let connections through."""
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def hang(self) -> None:
-        """Cut connections, and from now on accept new ones without ever answering."""
-        self.shut()
-        self._silent = True
-        self.open()
-
-    def shut(self) -> None:
-        """Refuse new connections and cut those there are."""
-        for each in [self._listener, *self._open]:
-            if each is not None:
-                with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-                each.close()
-        self._listener, self._open = None, []
-
-    def _accept(self, listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = listener.accept()
-                if self._silent:
-                    self._open.append(near)
-                    continue
-                far = socket.create_connection(self._target)
-                self._open += [near, far]
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        with suppress(OSError):
-            sink.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

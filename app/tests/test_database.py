@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import boto3
 import pytest
-from sqlalchemy import text
+from gate import Gate
+from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from signup.clients.secrets import CredentialsUnavailable
-from signup.database import make_engine
+from signup.database import ANSWER_SECONDS, make_engine
 from signup.settings import DatabaseSettings
 
 
@@ -119,4 +121,72 @@ def test_statements_are_bounded(migrated_url: str) -> None:
     engine = make_engine(DatabaseSettings(region=None, url=migrated_url), "test", statement_timeout_ms=100)
     with engine.connect() as connection, pytest.raises(OperationalError, match="statement timeout"):
         connection.execute(text("SELECT pg_sleep(2)"))
+    engine.dispose()
+
+
+@pytest.fixture
+def login(server_url: str, secret: str) -> Iterator[tuple[Callable[[str], None], DatabaseSettings, Engine]]:
+    """A user of the real server, whose password comes from the secret: what rotates both, its settings, and an administrator."""
+    admin = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    name = f"rotated_{secrets.token_hex(4)}"
+
+    def rotate_both(password: str) -> None:
+        with admin.connect() as connection:
+            connection.execute(text(f"ALTER ROLE {name} PASSWORD '{password}'"))
+        value = json.dumps({"username": name, "password": password})
+        boto3.client("secretsmanager", region_name="us-east-1").put_secret_value(SecretId=secret, SecretString=value)
+
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE ROLE {name} LOGIN"))
+    url = make_url(server_url)
+    where = {"host": url.host or "", "port": url.port or 5432, "name": url.database or ""}
+    yield rotate_both, DatabaseSettings(region="us-east-1", sslmode="prefer", secret_arn=secret, **where), admin
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP ROLE {name}"))
+    admin.dispose()
+
+
+def test_a_rotation_needs_no_restart(login: tuple[Callable[[str], None], DatabaseSettings, Engine]) -> None:
+    rotate_both, where, admin = login
+    rotate_both("first")
+    engine = make_engine(where, "rotating")
+    with engine.connect() as connection:
+        me, backend = connection.execute(text("SELECT current_user, pg_backend_pid()")).one()
+    rotate_both("second")
+    with engine.connect() as connection:  # what is connected stays so
+        assert connection.execute(text("SELECT pg_backend_pid()")).scalar() == backend
+    with admin.connect() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": backend})
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT current_user")).scalar() == me
+    engine.dispose()
+    with pytest.raises(OperationalError, match="password authentication failed"):
+        create_engine(engine.url.set(username=me, password="first")).connect()
+
+
+def test_a_server_that_stands_still_is_given_up(gate: Gate, migrated_url: str) -> None:
+    gate.open()
+    url = make_url(migrated_url).set(host="127.0.0.1", port=gate.port).render_as_string(hide_password=False)
+    engine = make_engine(DatabaseSettings(region=None, url=url), "test", statement_timeout_ms=100)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        gate.freeze()
+        with pytest.raises(OperationalError, match=r"did not answer within 1\.1 s"):
+            connection.execute(text("SELECT 1"))
+    with pytest.raises(OperationalError, match="did not answer within 3 s"):
+        engine.connect()
+    gate.thaw()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+    engine.dispose()
+
+
+def test_a_migration_waits_for_as_long_as_it_takes(gate: Gate, migrated_url: str) -> None:
+    gate.open()
+    url = make_url(migrated_url).set(host="127.0.0.1", port=gate.port).render_as_string(hide_password=False)
+    engine = make_engine(DatabaseSettings(region=None, url=url), "test", statement_timeout_ms=0)
+    with engine.connect() as connection:
+        gate.freeze()
+        threading.Timer(ANSWER_SECONDS + 0.5, gate.thaw).start()
+        assert connection.execute(text("SELECT 1")).scalar() == 1
     engine.dispose()

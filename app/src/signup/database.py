@@ -12,6 +12,7 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from signup.clients.secrets import CredentialsUnavailable, DatabaseCredentials
 from signup.metrics.values import Counter
+from signup.patience import patient
 from signup.settings import DatabaseSettings
 
 DATABASE_DOWN = (
@@ -22,9 +23,10 @@ DATABASE_DOWN = (
 )
 """What is raised while the database is unreachable, overloaded or failing over: worth trying again."""
 
+ANSWER_SECONDS = 1.0
+"""How much longer than a statement may take its answer is waited for."""
+
 CONNECT_ARGS = {
-    # Seconds, for each address of the host.
-    "connect_timeout": 3,
     # A host that vanished without a word, as in the loss of a zone, is noticed within seconds, not the kernel's hours.
     "tcp_user_timeout": 5000,
     "keepalives_idle": 5,
@@ -89,11 +91,16 @@ def make_engine(settings: DatabaseSettings, application: str, statement_timeout_
         pool_recycle=600,
         pool_use_lifo=True,
         hide_parameters=True,
-        connect_args={**CONNECT_ARGS, "application_name": application, "options": options},
+        connect_args={**CONNECT_ARGS, **_patience(statement_timeout_ms), "application_name": application, "options": options},
     )
     if settings.secret_arn is not None:
         _use_secret(engine, DatabaseCredentials(settings.secret_arn, settings.region))
     return engine
+
+
+def _patience(statement_timeout_ms: int) -> dict[str, Any]:
+    # A migration takes as long as it takes.
+    return {"connection_factory": patient(statement_timeout_ms / 1000 + ANSWER_SECONDS)} if statement_timeout_ms else {}
 
 
 def _url(settings: DatabaseSettings) -> URL:

@@ -1,0 +1,50 @@
+"""An end to waiting for a database that stands still.
+
+`statement_timeout` is the server's to keep, and `tcp_user_timeout` the kernel's at the other end: a server that is frozen, or
+waits for a disk that is, keeps neither, and libpq would wait for it for ever, with every thread of the service.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+
+import psycopg2
+from psycopg2 import extensions
+
+CONNECT_SECONDS = 3.0
+
+
+class Patient(extensions.connection):
+    """A connection that waits so many seconds for each answer; for ever, unless a subclass says otherwise."""
+
+    patience: float | None = None
+
+
+def patient(seconds: float) -> type[Patient]:
+    """The class of connections that wait that long."""
+    return type("Patient", (Patient,), {"patience": seconds})
+
+
+def wait(connection: extensions.connection) -> None:
+    """psycopg2's wait callback, for all connections of the process: psycopg2.extras.wait_select with an end.
+
+    psycopg2 closes a connection whose wait has failed.
+    """
+    patience = getattr(connection, "patience", None)
+    if patience is not None and connection.status == extensions.STATUS_SETUP:
+        # libpq keeps connect_timeout only where it does the waiting.
+        patience = CONNECT_SECONDS
+    until = None if patience is None else time.monotonic() + patience
+    poller = select.poll()
+    while (state := connection.poll()) != extensions.POLL_OK:
+        # Connecting goes from socket to socket, which may come under one number.
+        descriptor = connection.fileno()
+        poller.register(descriptor, select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
+        left = None if until is None else max(0.0, until - time.monotonic())
+        if not poller.poll(None if left is None else 1000 * left):
+            raise psycopg2.OperationalError(f"the server did not answer within {patience:g} s")
+        poller.unregister(descriptor)
+
+
+extensions.set_wait_callback(wait)
