@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import select
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
-from serving import COMMAND, Serve, environment
+from running import wait_for
+from serving import COMMAND, Log, Serve, environment
 from sqlalchemy import make_url
 
 from signup.settings import Settings
@@ -76,6 +81,80 @@ def test_health_checks_are_answered_while_the_database_hangs(serve: Serve, gate:
             assert requests.get(f"{url}/healthz", timeout=2).status_code == 200
             time.sleep(0.2)
         assert Counter(answers) == {(503, True): 120}
+
+
+class KeptAlive:
+    """A client that sends one request after the other on one connection, until that is announced to end, or has ended.
+
+    `lost` counts requests that were sent in full and not answered in full.
+    """
+
+    def __init__(self, url: str, person: dict[str, str], number: int) -> None:
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+        self._person, self._number = person, number
+        self.answered: list[int] = []
+        self.lost = 0
+        self.closed = ""
+
+    def run(self) -> None:
+        while not self.closed:
+            self.ask()
+
+    def ask(self) -> None:
+        """Send one request, unless the connection has ended already."""
+        if self._connection.sock is not None and self._has_ended():
+            self.closed = "while nothing was under way"
+            return
+        try:
+            if len(self.answered) % 3:
+                body = json.dumps({**self._person, "email": f"client{self._number}-{len(self.answered)}@example.com"})
+                self._connection.request("POST", "/v1/user", body, {"Content-Type": "application/json"})
+            else:
+                self._connection.request("GET", "/livez")
+            answer = self._connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException):
+            self.lost += 1
+            self.closed = "in the middle"
+            return
+        self.answered.append(answer.status)
+        if answer.will_close:
+            self.closed = "as announced"
+
+    def _has_ended(self) -> bool:
+        poller = select.poll()
+        poller.register(self._connection.sock, select.POLLIN)
+        return bool(poller.poll(0))
+
+
+def test_a_stop_loses_no_request(serve: Serve, person: dict[str, str]) -> None:
+    url, process = serve(SIGNUP_WORKERS="2")
+    log = Log(process)
+    clients = [KeptAlive(url, person, number) for number in range(8)]
+    threads = [threading.Thread(target=client.run) for client in clients]
+    idle = KeptAlive(url, person, len(clients))
+    idle.ask()
+    slow = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    body = json.dumps({**person, "email": "slow@example.com"}).encode()
+    slow.putrequest("POST", "/v1/user")
+    slow.putheader("Content-Type", "application/json")
+    slow.putheader("Content-Length", str(len(body)))
+    slow.endheaders(body[:10])
+    for thread in threads:
+        thread.start()
+    wait_for("some answers to each", lambda: all(len(client.answered) > 3 for client in clients))
+    process.terminate()
+    for thread in threads:
+        thread.join()
+    idle.ask()
+    # A request under way takes the time that it takes.
+    slow.send(body[10:])
+    assert slow.getresponse().status == 201
+    log.ended()
+    assert process.returncode == 0
+    assert sum(client.lost for client in [*clients, idle]) == 0
+    assert {status for client in clients for status in client.answered} == {200, 201}
+    assert {client.closed for client in clients} == {"as announced"}
 
 
 def test_wrong_settings_end_the_master_with_78() -> None:

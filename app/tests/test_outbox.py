@@ -173,28 +173,6 @@ def start(migrated_url: str, topic: str, endpoint: str, **extra: str) -> subproc
     return subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_killed_in_the_middle_loses_nothing(
-    database: Engine,
-    migrated_url: str,
-    put: Callable[..., list[str]],
-    queue: Queue,
-    hanging: tuple[str, threading.Event],
-) -> None:
-    ids = put(3)
-    process = start(migrated_url, queue[0], hanging[0])
-    try:
-        assert hanging[1].wait(20)
-        with database.begin() as connection:
-            free = select(outbox.c.id).with_for_update(skip_locked=True)
-            assert connection.execute(free).all() == []
-    finally:
-        process.kill()
-        process.communicate()
-    topic = Topic(queue[0], "us-east-1")
-    wait_for(lambda: publish_batch(database, topic).published == 3)
-    assert sorted(message["message_id"] for message in queue[1]()) == sorted(ids)
-
-
 def test_the_command_notifies_publishes_and_ends_cleanly_on_sigterm(
     database: Engine, migrated_url: str, put: Callable[..., list[str]], queue: Queue, aws: str, tmp_path: Path
 ) -> None:
