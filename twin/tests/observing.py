@@ -19,7 +19,7 @@ from twin.bodies.podman import Podman
 from twin.control.alarms import Alarms
 from twin.control.metrics import Metrics
 from twin.control.schedules import Schedules
-from twin.region import autoscaling, cloudwatch, events, scaling_policies, scheduled_actions, sns
+from twin.region import autoscaling, cloudwatch, embedded_metrics, events, scaling_policies, scheduled_actions, sns
 from twin.region.metric_store import STANDARD, Aggregate, key, store_of
 from twin.region.region import Region
 from twin.settings import Settings
@@ -164,7 +164,7 @@ def world_of(settings: Settings) -> Iterator[World]:
     region = Region(settings, Podman(settings))
     region.podman = NoPodman()  # type: ignore[assignment]
     with undoing():
-        for extension in (autoscaling, sns, cloudwatch, events, scaling_policies, scheduled_actions):
+        for extension in (autoscaling, sns, cloudwatch, embedded_metrics, events, scaling_policies, scheduled_actions):
             extension.install(region)
         with served_at(settings.address, 0, api_of(region)) as port:
             # Full minutes make the tests' arithmetic plain.

@@ -25,7 +25,6 @@ from moto.moto_api._internal.models import moto_api_backend
 from twin.bodies import netns
 from twin.bodies.network import Network
 from twin.bodies.podman import Podman
-from twin.control import functions as control
 from twin.control.functions import Functions
 from twin.region import access, awslambda
 from twin.region.region import Region
@@ -81,7 +80,8 @@ def package(source: str = HANDLER, name: str = "main.py") -> bytes:
 
 @pytest.fixture(scope="module")
 def region(twin_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
-    settings = replace(twin_settings, name=f"{twin_settings.name}-functions", state=tmp_path_factory.mktemp("state"))
+    own = {"name": f"{twin_settings.name}-functions", "state": tmp_path_factory.mktemp("state"), "retry_scale": 0.005}
+    settings = replace(twin_settings, **own)
     region = Region(settings, Podman(settings))
     region.podman.configure()
     with ExitStack() as stack:
@@ -93,7 +93,6 @@ def region(twin_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
         clear(region)
         region.network.open()
         stack.enter_context(undoing())
-        stack.enter_context(pytest.MonkeyPatch.context()).setattr(control, "TIME_SCALE", 0.005)
         awslambda.install(region)
         access.install(region)
         loop = Functions(region)
@@ -308,6 +307,63 @@ def test_failed_events_are_retried_and_then_kept(api: Api) -> None:
     assert json.loads(letter["Body"]) == event
     assert letter["MessageAttributes"]["RequestID"]["StringValue"] == request_id
     assert letter["MessageAttributes"]["ErrorMessage"]["StringValue"] == "no good: again"
+
+
+@pytest.mark.rule(
+    "functions",
+    "An event that meets the function's concurrency limit is tried again later, and is neither lost nor counted as an attempt.",
+    "https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html",
+)
+def test_events_wait_for_reserved_concurrency(api: Api) -> None:
+    done, done_arn = api.queue("narrow-done")
+    arn = api.create("narrow")
+    api.functions.put_function_concurrency(FunctionName="narrow", ReservedConcurrentExecutions=1)
+    api.functions.put_function_event_invoke_config(
+        FunctionName="narrow", MaximumRetryAttempts=0, DestinationConfig={"OnSuccess": {"Destination": done_arn}}
+    )
+    bodies: Any = api.region.loops["Functions"].bodies
+    most = 0
+    for number in range(5):
+        event = {"kind": "sleep", "seconds": 0.2, "number": number}
+        api.functions.invoke(FunctionName="narrow", InvocationType="Event", Payload=json.dumps(event))
+    came: list[dict[str, Any]] = []
+
+    def all_came() -> bool:
+        nonlocal most
+        most = max(most, sum(each.busy for each in list(bodies._environments) if each.function.arn == arn))
+        for message in api.sqs.receive_message(QueueUrl=done, MaxNumberOfMessages=10).get("Messages", []):
+            came.append(json.loads(message["Body"]))
+            api.sqs.delete_message(QueueUrl=done, ReceiptHandle=message["ReceiptHandle"])
+        return len(came) == 5
+
+    until(all_came)
+    assert most == 1
+    assert sorted(record["requestPayload"]["number"] for record in came) == [0, 1, 2, 3, 4]
+    assert {record["requestContext"]["approximateInvokeCount"] for record in came} == {1}
+
+
+def test_events_outlive_a_function_that_is_killed(api: Api) -> None:
+    """SNS goes on delivering meanwhile: its events wait in Lambda's queue."""
+    done, done_arn = api.queue("killed-done")
+    source = HANDLER.replace("def handle(event, context):", "def handle(event, context):\n    time.sleep(1)")
+    arn = api.create("killed", package(source))
+    topic = api.sns.create_topic(Name="to-killed")["TopicArn"]
+    permission = {"StatementId": "topic", "Action": "lambda:InvokeFunction", "Principal": "sns.amazonaws.com"}
+    api.functions.add_permission(FunctionName="killed", SourceArn=topic, **permission)
+    api.functions.put_function_event_invoke_config(
+        FunctionName="killed", MaximumRetryAttempts=2, DestinationConfig={"OnSuccess": {"Destination": done_arn}}
+    )
+    api.sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=arn)
+    api.sns.publish(TopicArn=topic, Message="first")
+    [name] = until(lambda: [name for name in api.region.podman.containers() if "-killed-" in name])
+    api.region.podman.run("kill", name)
+    api.sns.publish(TopicArn=topic, Message="second")
+    records = [json.loads(api.receive(done)["Body"]) for _ in range(2)]
+    attempts = {
+        record["requestPayload"]["Records"][0]["Sns"]["Message"]: record["requestContext"]["approximateInvokeCount"]
+        for record in records
+    }
+    assert attempts == {"first": 2, "second": 1}
 
 
 def test_sns_invokes_a_function_with_awss_event(api: Api) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -21,12 +22,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slot", type=int, default=77, help="64 to 127: its addresses are 127.SLOT.0.0/16 (default: 77)")
     parser.add_argument("--state", type=Path, required=True, help="folder for the twin's state")
     parser.add_argument("--store", type=Path, required=True, help="folder for podman's images and containers, shared by twins")
+    scale = os.environ.get("TWIN_RETRY_SCALE", str(Settings.retry_scale))
+    waits = "Lambda's waits before it tries again, as a share of AWS's (default: the variable TWIN_RETRY_SCALE, or 0.05)"
+    parser.add_argument("--retry-scale", type=float, default=scale, help=waits)
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING"))
     options = parser.parse_args(arguments)
     logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     try:
-        settings = Settings(state=options.state, store=options.store, name=options.name, slot=options.slot)
+        settings = Settings(options.state, options.store, name=options.name, slot=options.slot, retry_scale=options.retry_scale)
     except ValueError as error:
         print(f"twin: {error}", file=sys.stderr)
         return 2

@@ -32,6 +32,8 @@ class Settings:
     slot: int = 77
     region: str = "us-east-1"
     account_id: str = "123456789012"
+    # Lambda waits one minute before the second attempt and two before the third. Nobody wants to wait for them here.
+    retry_scale: float = 0.05
     log_level: str = field(default="INFO", compare=False)
 
     def __post_init__(self) -> None:
@@ -40,6 +42,8 @@ class Settings:
         object.__setattr__(self, "store", self.store.resolve())
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", self.name):
             raise ValueError(f"twin name {self.name!r}: use a letter, then up to 19 of a-z, 0-9 and '-'")
+        if not 0 < self.retry_scale <= 1:
+            raise ValueError(f"retry scale {self.retry_scale}: choose a number above 0, up to 1")
         if not 64 <= self.slot <= 127:
             raise ValueError(f"twin slot {self.slot}: choose 64 to 127")
 

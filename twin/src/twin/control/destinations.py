@@ -66,13 +66,12 @@ class Result:
         return self.payload.decode(), attributes
 
 
-def deliver(region: Region, role: str, arn: str, body: str, attributes: dict[str, dict[str, str]] | None = None) -> None:
-    """Send to a queue, a topic or another function, as the function's role may; what can't be sent is logged, as AWS
-    counts it in a metric."""
+def deliver(region: Region, role: str, arn: str, body: str, attributes: dict[str, dict[str, str]] | None = None) -> bool:
+    """Send to a queue, a topic or another function, as the function's role may; whether it was sent."""
     service = arn.split(":")[2] if arn.count(":") >= 5 else ""
     if service in ACTIONS and not region.allows_role(role, ACTIONS[service], arn):
         log.error("%s: %s may not %s; the record of an invocation is lost", arn, role, ACTIONS[service])
-        return
+        return False
     try:
         with region.records():
             if service == "sqs":
@@ -84,8 +83,11 @@ def deliver(region: Region, role: str, arn: str, body: str, attributes: dict[str
                 functions.enqueue(arn, None, body.encode())
             else:
                 log.error("%s: this region delivers to queues, topics and functions only", arn)
+                return False
     except Exception:
         log.exception("%s: the record of a failed invocation could not be delivered", arn)
+        return False
+    return True
 
 
 def _json(payload: bytes) -> Any:

@@ -28,8 +28,7 @@ from twin.region.region import Region
 
 log = logging.getLogger(__name__)
 
-# AWS waits one minute before the second attempt and two before the third. Nobody wants to wait for them here.
-TIME_SCALE = 0.05
+# AWS's, in seconds; a twin waits a part of them.
 RETRY_DELAYS = (60.0, 120.0)
 DEFAULT_RETRIES = 2
 # When the function is throttled or can't be started, AWS tries again from 1 s to 5 min apart until the event is too old.
@@ -63,6 +62,7 @@ class Functions(Loop):
         super().__init__()
         self.region = region
         settings = region.settings
+        self._scale = settings.retry_scale
         self.bodies = Bodies(region.podman, region.network, settings.region, region.assume_role, self._put_logs)
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="event")
         self._makers = ThreadPoolExecutor(2, thread_name_prefix="function")
@@ -113,7 +113,24 @@ class Functions(Loop):
         with self.region.records():
             record = self.find(name, qualifier)
             function, concurrency = body_of(record), concurrency_of(record)
-        return self.bodies.invoke(function, payload, request_id, concurrency), function.version
+        return self._run(function, payload, request_id, concurrency), function.version
+
+    def _run(self, function: Function, payload: bytes, request_id: str, concurrency: int) -> Outcome:
+        """https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html"""
+        began = time.monotonic()
+        try:
+            outcome = self.bodies.invoke(function, payload, request_id, concurrency)
+        except TooManyRequests:
+            self._count(function, Throttles=1)
+            raise
+        self._count(function, Invocations=1, Errors=int(outcome.error is not None))
+        elapsed = 1000 * (time.monotonic() - began)
+        self.region.metric("AWS/Lambda", "Duration", {"FunctionName": function.name}, elapsed, "Milliseconds")
+        return outcome
+
+    def _count(self, function: Function, **counts: int) -> None:
+        for name, count in counts.items():
+            self.region.metric("AWS/Lambda", name, {"FunctionName": function.name}, count, "Count")
 
     def enqueue(self, name: str, qualifier: str | None, payload: bytes, request_id: str = "") -> str:
         """Take an event for later; returns its request id. Raises UnknownFunctionException."""
@@ -227,12 +244,13 @@ class Functions(Loop):
             )
             side = "OnSuccess" if condition == "Success" else "OnFailure"
             target = (destinations.get(side) or {}).get("Destination")
-            if target:
-                deliver(self.region, function.role, target, result.record())
+            if target and not deliver(self.region, function.role, target, result.record()):
+                self._count(function, DestinationDeliveryFailures=1)
             if condition != "Success":
                 log.warning("%s: event %s failed: %s", function.name, event.request_id, condition)
-                if dead_letters:
-                    deliver(self.region, function.role, dead_letters, *result.dead_letter())
+                self._count(function, AsyncEventsDropped=1)
+                if dead_letters and not deliver(self.region, function.role, dead_letters, *result.dead_letter()):
+                    self._count(function, DeadLetterErrors=1)
             return True
 
         if time.monotonic() - event.accepted > age:
@@ -240,11 +258,11 @@ class Functions(Loop):
         try:
             if not ready:
                 raise TooManyRequests(function.arn)
-            event.last = self.bodies.invoke(function, event.payload, event.request_id, concurrency)
+            event.last = self._run(function, event.payload, event.request_id, concurrency)
         except (TooManyRequests, PodmanError, OSError) as error:
             if not isinstance(error, TooManyRequests):
                 log.error("%s: %s", function.name, error)
-            self._again(event, min(LAST_BACKOFF, FIRST_BACKOFF * 2**event.refusals) * (TIME_SCALE if ready else 1))
+            self._again(event, min(LAST_BACKOFF, FIRST_BACKOFF * 2**event.refusals) * (self._scale if ready else 1))
             event.refusals += 1
             return False
         event.attempts += 1
@@ -252,7 +270,7 @@ class Functions(Loop):
             return finish("Success")
         if event.attempts > settings.get("MaximumRetryAttempts", DEFAULT_RETRIES):
             return finish("RetriesExhausted")
-        self._again(event, RETRY_DELAYS[event.attempts - 1] * TIME_SCALE)
+        self._again(event, RETRY_DELAYS[event.attempts - 1] * self._scale)
         return False
 
     def _again(self, event: QueuedEvent, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The metrics that AWS's services publish by themselves, each minute: instances, their groups, and request counts of nothing.
+"""The metrics that AWS's services publish by themselves, each minute: instances, groups, queues, and request counts of nothing.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/viewing_metrics_with_cloudwatch.html
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-metrics.html
@@ -50,6 +50,7 @@ class Metrics(WallClockLoop):
             store_of(self.region.backend("cloudwatch")).prune(self.now())
             self._groups(start)
             self._request_counts(start)
+            self._queues(start)
         self._pool.submit(self._measure, start)  # asks podman, which takes its time
 
     def put(self, at: float, namespace: str, name: str, dimensions: dict[str, str], value: float, unit: str) -> None:
@@ -79,6 +80,16 @@ class Metrics(WallClockLoop):
             target_group = request_counts(policy) if policy.policy_type == "TargetTrackingScaling" else None
             if target_group:
                 self.put(at, "AWS/ApplicationELB", "RequestCountPerTarget", {"TargetGroup": target_group}, 0.0, "Count")
+
+    def _queues(self, at: float) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
+        for queue in self.region.backend("sqs").queues.values():
+            counts = {
+                "ApproximateNumberOfMessagesVisible": queue.approximate_number_of_messages,
+                "ApproximateNumberOfMessagesNotVisible": queue.approximate_number_of_messages_not_visible,
+            }
+            for name, count in counts.items():
+                self.put(at, "AWS/SQS", name, {"QueueName": queue.name}, float(count), "Count")
 
     def _measure(self, at: float) -> None:
         try:

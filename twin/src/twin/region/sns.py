@@ -68,6 +68,7 @@ def install(region: Region) -> None:
     @wrap(models.Topic, "publish")
     def publish_topic(original: Any, self: Any, *args: Any, **options: Any) -> Any:
         result = original(self, *args, **options)
+        _count(region, self, "NumberOfMessagesPublished")
         del self.sent_notifications[:-_REMEMBERED]
         return result
 
@@ -123,10 +124,18 @@ def _dead_letter(region: Region, subscription: Any, notification: dict[str, Any]
     """https://docs.aws.amazon.com/sns/latest/dg/sns-dead-letter-queues.html"""
     policy = json.loads(subscription.attributes.get("RedrivePolicy") or "{}")
     target = policy.get("deadLetterTargetArn")
+    _count(region, subscription.topic, "NumberOfNotificationsFailed")
     if not target:
         log.error("%s: a message is lost, and no dead-letter queue is set: %s", subscription.arn, reason)
         return
     if not _may(region, "sqs:SendMessage", target, subscription.topic.arn):
         log.error("%s: a message is lost, as the dead-letter queue's policy does not let SNS send it", subscription.arn)
+        _count(region, subscription.topic, "NumberOfNotificationsFailedToRedriveToDlq")
         return
     region.backend("sqs").send_message(target.split(":")[-1], json.dumps(notification))
+    _count(region, subscription.topic, "NumberOfNotificationsRedrivenToDlq")
+
+
+def _count(region: Region, topic: Any, name: str) -> None:
+    """https://docs.aws.amazon.com/sns/latest/dg/sns-monitoring-using-cloudwatch.html"""
+    region.metric("AWS/SNS", name, {"TopicName": topic.name}, 1, "Count")
