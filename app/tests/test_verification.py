@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from uuid import uuid4
 
@@ -13,10 +14,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select
+from statements import statements
 
 from signup.factory import create_app
 from signup.schema.tables import audit, outbox, registrations, users
 from signup.settings import Settings
+from signup.verification.routes import UNKNOWN
 
 
 @pytest.fixture
@@ -89,6 +92,39 @@ def test_expired_is_404_even_though_the_item_is_still_there(
 
 def test_a_token_without_its_user_is_404(client: FlaskClient, put_token: Callable[..., str]) -> None:
     assert client.get(f"/v1/user/verify?token={put_token(str(uuid4()), str(uuid4()))}").status_code == 404
+
+
+def test_two_clicks_at_once_both_succeed_and_one_consumes(
+    app: Flask, database: Engine, mailed: Callable[..., str], person: dict[str, str]
+) -> None:
+    for number in range(5):
+        token = mailed({**person, "email": f"ada{number}@example.com"})
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(lambda url: app.test_client().post(url), [f"/v1/user/verify?token={token}"] * 2))
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert answers[0].get_json() == answers[1].get_json()
+    with database.connect() as connection:
+        events = connection.execute(select(audit.c.event).where(audit.c.event == "user.verified")).scalars().all()
+    assert len(events) == 5
+
+
+def test_every_404_runs_the_same_statements(
+    client: FlaskClient, app: Flask, mailed: Callable[..., str], person: dict[str, str], put_token: Callable[..., str]
+) -> None:
+    tokens = {
+        "unknown": secrets.token_urlsafe(32),
+        "forged": "A" * 43,
+        "expired": mailed(person, lives_seconds=-1),
+        "foreign": put_token(str(uuid4()), str(uuid4())),
+    }
+    seen = {}
+    for what, token in tokens.items():
+        with statements(app) as seen[what]:
+            answer = client.post(f"/v1/user/verify?token={token}")
+        assert answer.status_code == 404
+        assert answer.get_json()["detail"] == UNKNOWN
+    assert len(seen["unknown"]) > 0
+    assert all(each == seen["unknown"] for each in seen.values()), seen
 
 
 def test_the_confirmed_mail_decides_whose_password_counts(
