@@ -149,6 +149,19 @@ def bucket(aws_server: str) -> str:
     return name
 
 
+@pytest.fixture
+def stored(aws_server: str, bucket: str) -> Callable[[], dict[str, bytes]]:
+    """All objects of the bucket by key; the bucket is empty at first."""
+    s3 = aws_client("s3", aws_server)
+
+    def objects() -> list[str]:
+        return [found["Key"] for found in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+    for key in objects():
+        s3.delete_object(Bucket=bucket, Key=key)
+    return lambda: {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in objects()}
+
+
 @pytest.fixture(scope="session")
 def topic(aws_server: str) -> tuple[str, str]:
     """An SNS topic's ARN, and the URL of a queue that gets all that is published to it."""

@@ -29,19 +29,6 @@ from signup.settings import Settings
 PIC = "/v1/user/self/pic"
 
 
-@pytest.fixture
-def stored(aws_server: str, bucket: str) -> Callable[[], dict[str, bytes]]:
-    """All objects of the bucket by key; the bucket is empty at first."""
-    s3 = aws_client("s3", aws_server)
-
-    def objects() -> list[str]:
-        return [found["Key"] for found in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
-
-    for key in objects():
-        s3.delete_object(Bucket=bucket, Key=key)
-    return lambda: {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in objects()}
-
-
 def row(database: Engine) -> Any:
     with database.connect() as connection:
         return connection.execute(select(pictures)).one_or_none()

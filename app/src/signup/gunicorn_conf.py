@@ -9,6 +9,7 @@ from __future__ import annotations
 # it: `preload_app` is off, so each worker makes the application for itself.
 from signup import factory as _factory  # noqa: F401
 from signup.gunicorn_log import AccessLogger
+from signup.gunicorn_worker import Worker
 from signup.health import latch as _latch  # made before the fork, so that all workers share it  # noqa: F401
 from signup.logs import logging_config
 from signup.settings import load_or_exit, load_settings
@@ -17,6 +18,7 @@ _settings = load_or_exit(load_settings)
 
 bind = f"0.0.0.0:{_settings.port}"
 worker_class = "signup.gunicorn_worker.Worker"
+Worker.body_seconds = _settings.body_seconds
 workers = _settings.workers
 threads = _settings.threads
 # Above the load balancer's idle timeout (60 s), so that it never reuses a connection as it is being closed here.

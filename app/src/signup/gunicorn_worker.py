@@ -14,6 +14,7 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 from signup.ids import uuid7
 from signup.logs import type_name
 from signup.problems import problem_body
+from signup.slow_bodies import PatientSocket
 
 REFUSED = {
     errors.LimitRequestLine: (414, "The request's first line is too long."),
@@ -31,6 +32,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     gunicorn's own answers are pages without a request id, and its log quotes what it could not read: a request line with
     its token, a header with its password, the client's address.
     """
+
+    body_seconds = 10.0
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Serve a request, whose body has to come in time."""
+        req.unreader.sock = PatientSocket(conn.sock, self.body_seconds, req.force_close)
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            req.unreader.sock = conn.sock  # gunicorn bounds by itself how long it throws the rest away
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer a request that can't be read, and log it by its kind alone."""

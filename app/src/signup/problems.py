@@ -20,6 +20,7 @@ from signup.database import DATABASE_DOWN
 from signup.logs import type_name
 from signup.passwords import HashQueueFull
 from signup.pictures.transfers import TransfersFull
+from signup.slow_bodies import BodyTooSlow
 
 KEPT_HEADERS = ("Allow", "WWW-Authenticate", "Retry-After")
 
@@ -131,6 +132,11 @@ def init_app(app: Flask) -> None:
     def pictures_unavailable(error: PicturesUnavailable) -> Response:
         log.error("picture bucket is unavailable", extra={"fields": {"code": str(error)}})
         return problem(503, "Pictures are not available right now. Try again in a moment.", retry_after=5)
+
+    @app.errorhandler(BodyTooSlow)
+    def too_slow(_error: BodyTooSlow) -> Response:
+        log.warning("a body took too long")
+        return problem(408, "The body took too long to arrive.")
 
     @app.errorhandler(ParseException)
     @app.errorhandler(NoMoreData)

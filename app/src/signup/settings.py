@@ -70,6 +70,7 @@ class Settings:
     hash_slots: int = 1
     hash_queue: int = 24
     rates: Rates = Rates()
+    body_seconds: int = 10
     drain_seconds: int = 30
     metrics_seconds: int = 60
     metrics_namespace: str = "signup"
@@ -230,6 +231,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         # 24 hashes at 18 ms: nobody waits longer than half a second for their turn.
         hash_queue=read.integer("SIGNUP_HASH_QUEUE", 24, 0, 100),
         rates=read.rates(),
+        body_seconds=read.integer("SIGNUP_BODY_SECONDS", 10, 1, 60),
         drain_seconds=_drain_seconds(read),
         metrics_seconds=read.integer("SIGNUP_METRICS_SECONDS", 60, 1, 3600),
         metrics_namespace=read.text_or(
