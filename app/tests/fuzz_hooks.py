@@ -11,7 +11,9 @@ from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
+from pixels import jpeg, png
 
+from signup.pictures.formats import JPEG, PNG
 from signup.users.fields import EXPECTED
 
 ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}"
@@ -23,6 +25,8 @@ ADDRESSES = st.builds(
     st.sampled_from(["com", "org", "example.net"]),
 )
 schemathesis.openapi.format("email", ADDRESSES)
+for kind in (PNG, JPEG):  # whichever is declared: the content decides
+    schemathesis.openapi.media_type(kind.content_type, st.builds(png, st.integers(0, 9000)) | st.builds(jpeg))
 
 
 @schemathesis.hook

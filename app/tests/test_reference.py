@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
@@ -70,8 +69,8 @@ def test_the_page_shows_every_operation_without_scripts(client: FlaskClient) -> 
         assert f'id="{target}"' in page
 
 
-@pytest.mark.parametrize(
-    "name", ["SignUp", "SignUpForm", "Change", "Address", "Message", "User", "Problem", "FieldError", "Status"]
-)
-def test_the_page_shows_every_schema(client: FlaskClient, name: str) -> None:
-    assert f'<h3 id="schema-{name}">' in client.get("/docs").get_data(as_text=True)
+def test_the_page_shows_every_schema(client: FlaskClient) -> None:
+    page = client.get("/docs").get_data(as_text=True)
+    names = list(document(client)["components"]["schemas"])
+    assert {"SignUp", "User", "Problem"} <= set(names)
+    assert [name for name in names if f'<h3 id="schema-{name}">' not in page] == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from signup.pictures.formats import JPEG, PNG
+from signup.pictures.upload import MAX_PICTURE
 from signup.request_id import ALLOWED, MAX_LENGTH
 from signup.users.fields import CHANGEABLE, MAX_EMAIL, MAX_NAME, MAX_PASSWORD, NAMES, TEXT, VISIBLE
 from signup.verification.service import TOKEN
@@ -72,7 +74,6 @@ def schemas(password_min_length: int) -> dict[str, Schema]:
     sign_up = _object({name: given[name] for name in NAMES}, description="Whom to sign up.", examples=[EXAMPLE])
     return {
         "SignUp": sign_up,
-        "SignUpForm": {**sign_up, "additionalProperties": True, "description": "The same, from a form."},
         "Change": _object(
             {name: given[name] for name in CHANGEABLE},
             optional=CHANGEABLE,
@@ -81,6 +82,7 @@ def schemas(password_min_length: int) -> dict[str, Schema]:
             examples=[{"last_name": EXAMPLE["last_name"]}],
         ),
         "Address": _object({"email": given["email"]}, description="Whom to mail.", examples=[{"email": EXAMPLE["email"]}]),
+        "Token": _object({"token": TOKEN_TEXT}, additionalProperties=True, description="What was mailed."),
         "Message": _object({"detail": {"type": "string"}}, description="A sentence for people."),
         "User": _object(
             {
@@ -93,6 +95,14 @@ def schemas(password_min_length: int) -> dict[str, Schema]:
                 "verified": {"type": "boolean", "description": "Whether the address was confirmed."},
             },
             description="An account. No answer holds its password.",
+        ),
+        "Picture": _object(
+            {
+                "content_type": {"type": "string", "enum": [PNG.content_type, JPEG.content_type]},
+                "size": {"type": "integer", "minimum": 1, "maximum": MAX_PICTURE, "description": "In bytes."},
+                "created": moment,
+            },
+            description="What is kept of a picture.",
         ),
         "Problem": _object(
             {
