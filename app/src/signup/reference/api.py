@@ -66,8 +66,8 @@ def pictures() -> Operations:
             "Pictures",
             "set_picture",
             "Set your picture",
-            f"The body is the picture, {LARGEST} at most: PNG or JPEG by its content, whatever it is declared to be. It takes the "
-            "place of the one before.",
+            f"The body is the picture, {LARGEST} at most: PNG or JPEG by its content, whatever it is declared to be. It takes "
+            "the place of the one before.",
             {
                 "201": {**json("Kept.", "Picture"), "links": KEPT},
                 **problems(400, 401, 403, 413, 503, told=refused),
