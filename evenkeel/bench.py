@@ -20,8 +20,9 @@ import requests
 
 from evenkeel import status
 from evenkeel.bench_rollouts import DEPLOYS, bad_images, deploys
+from evenkeel.bench_signups import signups
 from evenkeel.host import ROOT
-from evenkeel.scores import FILE, keep, row, table
+from evenkeel.scores import FILE, BoundMissed, keep, row, table
 from evenkeel.stack import Stack
 from evenkeel.steps import Failure, Steps, stop, wait_for
 from evenkeel.target import Target
@@ -40,6 +41,7 @@ class Bench:
         self.local = target.local
         self.mail = target.local.mail_url
         self.group = str(self.outputs["autoscaling_group_name"])
+        self.note: Callable[[str], None] = lambda _: None
 
     def losses(self) -> list[float]:
         """Seconds from an instance's loss to three healthy ones, the replacement among them."""
@@ -145,6 +147,10 @@ def service(bench: Bench) -> str:
 
 
 PARTS: dict[str, tuple[str, Callable[[Bench], str]]] = {
+    "signups": (
+        "Signups: how many, and what SendGrid has to do with them",
+        lambda bench: signups(bench.url, bench.mail, bench.note),
+    ),
     "service": (f"The service: {SIGNUPS} signups, {JOURNEYS} mails, {LOSSES} losses, {FAILOVERS} failovers", service),
     "deploys": (f"Rollouts: {DEPLOYS} deploys in a row", lambda bench: deploys(bench.local)),
     "bad-images": ("Rollouts: bad images", lambda bench: bad_images(bench.local)),
@@ -161,8 +167,13 @@ def main(names: list[str]) -> None:
         steps = Steps(len(names or PARTS))
         for name in names or PARTS:
             title, measure = PARTS[name]
-            with steps.step(title):
-                keep(title, measure(bench))
+            with steps.step(title) as bench.note:
+                try:
+                    keep(title, measure(bench))
+                except BoundMissed as missed:
+                    if missed.text:
+                        keep(title, missed.text)
+                    raise
     except Failure as failure:
         stop(str(failure))
     print(f"written to {FILE.relative_to(ROOT)}")

@@ -9,12 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evenkeel.host import ROOT
+from evenkeel.steps import Failure
 
 FILE = ROOT / "docs" / "scores.md"
 HEAD = """# Scores
 Written by `make bench`, each section when its part was measured. Everything runs on one machine at once: load generator,
 operator, fleet, database, functions. These are its seconds, not AWS's.
 """
+
+
+class BoundMissed(Failure):
+    """What was measured is not what it must be; `text` (Markdown) is kept all the same, if there is any."""
+
+    def __init__(self, text: str, missed: list[str]) -> None:
+        super().__init__("; ".join(missed))
+        self.text = text
 
 
 def keep(title: str, text: str) -> None:
@@ -30,10 +39,14 @@ def table(names: tuple[str, ...], rows: list[str]) -> str:
 
 def row(what: str, values: list[float], unit: str) -> str:
     """A line of a table: how many, their median, and their 99th percentile, which of fewer than a hundred is the worst."""
-    ordered = sorted(values)
-    p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
-    shown = [f"{value:.3g} {unit}".rstrip() for value in (statistics.median(values), p99)]
+    shown = [f"{value:.3g} {unit}".rstrip() for value in (statistics.median(values), quantile(values, 0.99))]
     return f"| {what} | {len(values)} | {shown[0]} | {shown[1]} |"
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The value that this share of them is not above."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def _machine() -> str:

@@ -1,0 +1,92 @@
+"""The part `signups` of `make bench`: how many signups the service takes, and whether it cares for SendGrid.
+
+The first is asked of the service alone (bench_alone.py), the second of the region that runs, through the whole chain.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+from evenkeel import bench_alone
+from evenkeel.scores import BoundMissed, quantile, table
+from evenkeel.signup_load import load
+from evenkeel.steps import wait_for
+
+RUNS = 5
+MOST_BETWEEN = 1.10
+# An open loop, at a rate that leaves the machine room for everything that a signup causes.
+RATE, COUNT = 10.0, 250
+MAIL_SECONDS = 600
+SENDGRID: dict[str, dict[str, Any]] = {
+    "healthy": {"mode": "none"},
+    "slow: 5 s": {"mode": "slow", "seconds": 5},
+    "hanging": {"mode": "hang", "seconds": 60},
+}
+
+
+def signups(url: str, mail_url: str, note: Callable[[str], None] = lambda _: None) -> str:
+    """Measure both; returns Markdown. Raises BoundMissed with it when a bound is missed."""
+    text, missed = bench_alone.measure(note)
+    chain, chain_missed = told(runs(url, mail_url, note))
+    text += f"\n\n{chain}"
+    if missed or chain_missed:
+        raise BoundMissed(text, missed + chain_missed)
+    return text
+
+
+def runs(url: str, mail_url: str, note: Callable[[str], None]) -> dict[str, list[list[float]]]:
+    """Milliseconds of the answers by SendGrid's state, each run after all mails of the last one have come."""
+    found: dict[str, list[list[float]]] = {name: [] for name in SENDGRID}
+    names = list(SENDGRID)
+    load(url, 30, f"--rate={RATE}")
+    for number in range(RUNS):
+        # Each of them comes first, second and last equally often, or nearly.
+        for name in names[number % 3 :] + names[: number % 3]:
+            note(f"SendGrid {name}, {number + 1} of {RUNS}")
+            found[name].append(_through_the_chain(url, mail_url, SENDGRID[name]))
+    return found
+
+
+def _through_the_chain(url: str, mail_url: str, fault: dict[str, Any]) -> list[float]:
+    order(mail_url, fault)
+    try:
+        seen = load(url, COUNT, f"--rate={RATE}")
+    finally:
+        order(mail_url, SENDGRID["healthy"])
+    if seen["refused"]:
+        raise BoundMissed("", [f"of {COUNT} signups, {seen['refused']} were not answered with 201"])
+    wanted = set(seen["addresses"])
+
+    def mailed() -> bool:
+        newest = requests.get(f"{mail_url}/messages", timeout=30).json()
+        return wanted <= {mail["to"] for mail in newest}
+
+    wait_for("the mails of all that have signed up", mailed, MAIL_SECONDS, period=1)
+    milliseconds: list[float] = seen["milliseconds"]
+    return milliseconds
+
+
+def order(mail_url: str, fault: dict[str, Any]) -> None:
+    """Tell the sink how to behave."""
+    requests.put(f"{mail_url}/faults", json=fault, timeout=10).raise_for_status()
+
+
+def told(measured: dict[str, list[list[float]]]) -> tuple[str, list[str]]:
+    """Markdown of the runs, and what was missed."""
+    medians = {name: statistics.median(quantile(run, 0.99) for run in found) for name, found in measured.items()}
+    rows = []
+    for name, found in measured.items():
+        half, most = ([quantile(run, share) for run in found] for share in (0.5, 0.99))
+        spread = f"{min(most):.0f} to {max(most):.0f} ms"
+        rows.append(f"| {name} | {len(found)} x {COUNT} | {statistics.median(half):.0f} ms | {medians[name]:.0f} ms | {spread} |")
+    between = max(medians.values()) / min(medians.values())
+    head = (
+        f"Signups through the whole chain, {RATE:g} a second, by the state of SendGrid; medians of {RUNS} interleaved runs. "
+        f"Every one was answered with 201, and every mail came. The p99s are within {100 * (between - 1):.0f} % of each other."
+    )
+    missed = [] if between <= MOST_BETWEEN else [f"p99s {100 * (between - 1):.0f} % apart, where 10 % are allowed"]
+    return f"{head}\n\n{table(('SendGrid', 'signups', 'p50', 'p99', 'p99 of the runs'), rows)}", missed
