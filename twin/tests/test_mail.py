@@ -156,6 +156,21 @@ def test_faults_come_and_go_to_order(url: str) -> None:
     assert post(url, message()).status_code == 202
 
 
+def test_a_mixed_fault_is_each_of_them_in_turn(url: str) -> None:
+    requests.put(f"{url}/faults", json={"mode": "mixed", "seconds": 0}, timeout=5)
+    seen = set()
+    for _ in range(200):
+        try:
+            seen.add(post(url, message()).status_code)
+        except requests.ConnectionError:
+            seen.add(0)
+    assert seen == {0, 429, 500}
+    requests.put(f"{url}/faults", json={"mode": "none"}, timeout=5)
+    for _ in range(3):
+        assert post(url, message()).status_code == 202
+    assert len(requests.get(f"{url}/messages", params={"limit": 2}, timeout=5).json()) == 2
+
+
 @pytest.mark.parametrize(
     "order", [{"mode": "explode"}, {"mode": "fail", "status": 200}, {"mode": "slow", "seconds": -1}, {"speed": 1}, []]
 )

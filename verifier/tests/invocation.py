@@ -25,11 +25,11 @@ class Context:
         return max(0, int(1000 * (self._until - time.monotonic())))
 
 
-def event(*messages: Mapping[str, Any] | str) -> dict[str, Any]:
-    """SNS's event with these messages."""
+def event(*messages: Mapping[str, Any] | str, at: str = "2026-01-31T12:00:00.000Z") -> dict[str, Any]:
+    """SNS's event with these messages, published at that time."""
     bodies = [each if isinstance(each, str) else json.dumps(each) for each in messages]
     notifications = [
-        {"Type": "Notification", "MessageId": f"sns-{number}", "Timestamp": "2026-01-31T12:00:00.000Z", "Message": body}
+        {"Type": "Notification", "MessageId": f"sns-{number}", "Timestamp": at, "Message": body}
         for number, body in enumerate(bodies)
     ]
     return {"Records": [{"EventSource": "aws:sns", "Sns": notification} for notification in notifications]}

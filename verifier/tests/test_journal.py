@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from conftest import Function, Items
+from invocation import Context, event
 from stand_ins import SendGrid
 
+from verifier import handler
 from verifier.sendgrid_client import MailUndeliveredError
 
 Message = dict[str, Any]
@@ -32,7 +34,7 @@ def test_each_attempt_is_noted_with_what_came_of_it(
     function(request_message)
     (refused,) = map(plain, journal())
     assert (refused["attempts"], refused["refusal"]) == ("2", "sendgrid-400")
-    function(request_message)
+    handler.handle(event(request_message, at="2026-02-01T12:00:00.000Z"), Context(30))  # replayed
     (sent,) = map(plain, journal())
     assert sent["attempts"] == "3"
     assert sent["message_id"] == request_message["message_id"]

@@ -43,14 +43,15 @@ class Journal:
             "queued_at": timestamp(request.occurred_at),
             **steps,
         }
-        if notification.get("Timestamp"):
+        sets = [f"#{name} = :{name}" for name in (*values, "expires_at")]
+        if notification.get("Timestamp"):  # the first time; a replay publishes once more
             values["published_at"] = str(notification["Timestamp"])
-        sets = ", ".join(f"#{name} = :{name}" for name in (*values, "expires_at"))
+            sets.append("#published_at = if_not_exists(#published_at, :published_at)")
         try:
             self._client.update_item(
                 TableName=self._table,
                 Key={"message_id": {"S": request.message_id}},
-                UpdateExpression=f"SET {sets} ADD #attempts :one",
+                UpdateExpression=f"SET {', '.join(sets)} ADD #attempts :one",
                 ExpressionAttributeNames={f"#{name}": name for name in (*values, "expires_at", "attempts")},
                 ExpressionAttributeValues={
                     **{f":{name}": {"S": value} for name, value in values.items()},

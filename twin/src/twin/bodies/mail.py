@@ -1,6 +1,6 @@
 """A SendGrid that delivers to a folder: takes mails by the v3 API, shows them, and misbehaves to order.
 
-POST /v3/mail/send, GET /messages?to=ADDRESS, GET /messages/ID, GET /, GET and PUT /faults.
+POST /v3/mail/send, GET /messages?to=ADDRESS&limit=1000, GET /messages/ID, GET /, GET and PUT /faults.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from twin.bodies.mailbox import Mailbox
 
 log = logging.getLogger(__name__)
 
-MODES = ("none", "slow", "fail", "hang", "reset")
+MODES = ("none", "slow", "fail", "hang", "reset", "mixed")
+# What a mixed fault is, each time anew: mode and status.
+MIXTURE = (("fail", 429), ("fail", 500), ("hang", 500), ("reset", 500))
+MOST = 10_000  # mails in one answer
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Fault:
     """How sends misbehave.
 
     `probability` of them are delayed by `seconds` (slow), answered with `status` (fail), left without an answer for
-    `seconds` (hang) or cut off by a TCP reset (reset).
+    `seconds` (hang), cut off by a TCP reset (reset), or any of these, busy (429) and failing (500) alike (mixed).
     """
 
     mode: str = "none"
@@ -79,7 +82,8 @@ class MailSink:
                 case "GET", "/faults":
                     return _json(asdict(self._fault))
                 case "GET", "/messages":
-                    return _json([mail.public() for mail in self.mailbox.find(request.args.get("to"))])
+                    most = min(max(request.args.get("limit", 1000, int), 0), MOST)
+                    return _json([mail.public() for mail in self.mailbox.find(request.args.get("to"), most)])
                 case "GET", "/":
                     return _html(mail_pages.listing(self.mailbox.find()))
                 case "GET", path if path.startswith("/messages/"):
@@ -124,11 +128,12 @@ class MailSink:
         fault = self._fault
         if fault.mode == "none" or random.random() >= fault.probability:  # noqa: S311 (no secret)
             return
-        if fault.mode == "slow":
+        mode, status = random.choice(MIXTURE) if fault.mode == "mixed" else (fault.mode, fault.status)  # noqa: S311
+        if mode == "slow":
             time.sleep(fault.seconds)
-        elif fault.mode == "fail":
-            raise sendgrid.Refusal(fault.status, ("too many requests" if fault.status == 429 else "Internal Server Error", None))
-        elif fault.mode == "hang":
+        elif mode == "fail":
+            raise sendgrid.Refusal(status, ("too many requests" if status == 429 else "Internal Server Error", None))
+        elif mode == "hang":
             with self._changed:
                 self._changed.wait_for(lambda: self._fault is not fault, fault.seconds)
             _reset(request)
