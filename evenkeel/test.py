@@ -72,7 +72,7 @@ def run(suite: str, conformance: bool = False) -> int:
     command = [sys.executable, "-m", "pytest"]
     if conformance and suite in PROVING:
         command += ["--conformance", "docs/conformance.md"]
-    if suite == "twin":  # most of its tests wait for bodies: two at a time, each process with addresses of its own
+    if suite in ("app", "twin"):  # most of their tests wait for something: two at a time, in processes with bodies of their own
         command += ["--numprocesses=2", "--dist=loadfile"]
     if suite == LONG:
         runs = [[*command, "-m", "long", folder] for folder in LONG_FOLDERS]
