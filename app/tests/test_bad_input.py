@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select
 
-from signup.schema.tables import users
+from signup.schema.tables import metadata, users
 
 GOOD = {"first_name": "Ada", "last_name": "Lovelace", "email": "ada@example.com", "password": "correct horse battery"}
 
@@ -24,6 +25,12 @@ def problem_of(response: Any, status: int) -> dict[str, Any]:
     assert body["detail"]
     assert body["request_id"] == response.headers["X-Request-Id"] != ""
     return body
+
+
+def stored(database: Engine) -> dict[str, list[Any]]:
+    """All there is."""
+    with database.connect() as connection:
+        return {name: sorted(connection.execute(select(table)).all(), key=str) for name, table in metadata.tables.items()}
 
 
 @pytest.mark.parametrize(
@@ -74,25 +81,64 @@ def test_all_field_errors_come_at_once(client: FlaskClient, database: Engine) ->
         assert connection.execute(select(users)).all() == []
 
 
-@pytest.mark.parametrize(
-    ("data", "kind", "status"),
-    [
-        (b"", "application/json", 400),
-        (b"{", "application/json", 400),
-        (b'{"a": "\xff"}', "application/json", 400),
-        (b"[" * 60_000, "application/json", 400),
-        (b'{"first_name": ' + b"9" * 5000 + b"}", "application/json", 400),
-        (b"[]", "application/json", 422),
-        (b"null", "application/json", 422),
-        (b'"text"', "application/json", 422),
-        (json.dumps(GOOD).encode(), "text/plain", 415),
-        (json.dumps(GOOD).encode(), "application/x-www-form-urlencoded", 415),
-        (json.dumps(GOOD).encode(), None, 415),
-        (b"x" * (64 * 1024 + 1), "application/json", 413),
-    ],
-)
-def test_bodies(client: FlaskClient, data: bytes, kind: str | None, status: int) -> None:
-    problem_of(client.post("/v1/user", data=data, content_type=kind), status)
+JSON_TAKERS = [("POST", "/v1/user"), ("POST", "/v1/user/verify/resend"), ("PUT", "/v1/user/self")]
+NO_JSON: list[tuple[bytes, str | None, int]] = [
+    (b"", "application/json", 400),
+    (b"{", "application/json", 400),
+    (b"{} {}", "application/json", 400),
+    (b"{'a': 1}", "application/json", 400),
+    (b"\0", "application/json", 400),
+    (b'{"a": "\0"}', "application/json", 400),
+    (b'{"a": "\xff"}', "application/json", 400),
+    (b'{"a": "\xed\xa0\x80"}', "application/json", 400),
+    (b"\xef\xbb\xbf{}", "application/json", 400),
+    (json.dumps(GOOD).encode("utf-16"), "application/json", 400),
+    (json.dumps(GOOD).encode("utf-32-le"), "application/json; charset=utf-32le", 400),
+    (gzip.compress(json.dumps(GOOD).encode()), "application/json", 400),
+    (b"[" * 60_000, "application/json", 400),
+    (b'{"first_name": ' + b"9" * 5000 + b"}", "application/json", 400),
+    (b"[]", "application/json", 422),
+    (b"null", "application/json", 422),
+    (b"NaN", "application/json", 422),
+    (b'"text"', "application/json", 422),
+    (json.dumps(GOOD).encode(), "text/plain", 415),
+    (json.dumps(GOOD).encode(), "application/x-www-form-urlencoded", 415),
+    (json.dumps(GOOD).encode(), "multipart/form-data; boundary=x", 415),
+    (json.dumps(GOOD).encode(), "nonsense", 415),
+    (json.dumps(GOOD).encode(), None, 415),
+    (b"x" * (64 * 1024 + 1), "application/json", 413),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), JSON_TAKERS)
+def test_bodies(client: FlaskClient, database: Engine, verified: tuple[str, str], method: str, path: str) -> None:
+    before = stored(database)
+    for data, kind, status in NO_JSON:
+        answer = client.open(path, method=method, data=data, content_type=kind, auth=verified)
+        problem = problem_of(answer, status)
+        assert [error["field"] for error in problem.get("errors", [])] == ([""] if status == 422 else []), data[:40]
+    assert stored(database) == before
+
+
+@pytest.mark.parametrize(("method", "path"), JSON_TAKERS)
+def test_wrong_types_and_odd_names(
+    client: FlaskClient, database: Engine, verified: tuple[str, str], method: str, path: str
+) -> None:
+    before = stored(database)
+    fields = {"/v1/user": tuple(GOOD), "/v1/user/verify/resend": ("email",)}.get(path, ("first_name", "last_name", "password"))
+    good = {name: GOOD[name] for name in fields}
+    for name in fields:
+        for value in (None, True, 0, -1.5, 1e999, 10**400, [], ["a"], {}, {"$ne": ""}):
+            data = json.dumps({**good, name: value})
+            answer = client.open(path, method=method, data=data, content_type="application/json", auth=verified)
+            assert [error["field"] for error in problem_of(answer, 422)["errors"]] == [name], (name, value)
+    for odd in ("", " ", "Email", "e\0mail", "🚢", "\ud800", "__proto__", "x" * 5000):
+        answer = client.open(path, method=method, json={**good, odd: "x"}, auth=verified)
+        (error,) = problem_of(answer, 422)["errors"]
+        assert error["detail"] == "This field is not known."
+    many = {f"field{number}": number for number in range(2000)}
+    assert len(problem_of(client.open(path, method=method, json={**good, **many}, auth=verified), 422)["errors"]) == 10
+    assert stored(database) == before
 
 
 def test_a_body_of_exactly_the_limit_is_read(client: FlaskClient) -> None:

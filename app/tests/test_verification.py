@@ -90,6 +90,53 @@ def test_expired_is_404_even_though_the_item_is_still_there(
         assert connection.execute(select(users.c.verified)).scalar_one() is False
 
 
+def test_a_used_token_dies_with_its_time(
+    client: FlaskClient, database: Engine, mailed: Callable[..., str], person: dict[str, str], token_table: str
+) -> None:
+    token = mailed(person)
+    assert client.post(f"/v1/user/verify?token={token}").status_code == 200
+    boto3.client("dynamodb", region_name="us-east-1").update_item(
+        TableName=token_table,
+        Key={"token_hash": {"S": hashlib.sha256(token.encode()).hexdigest()}},
+        UpdateExpression="SET expires_at = :past",
+        ExpressionAttributeValues={":past": {"N": "1"}},
+    )
+    for method in ("GET", "POST"):
+        assert client.open(f"/v1/user/verify?token={token}", method=method).status_code == 404
+    with database.connect() as connection:
+        assert connection.execute(select(users.c.verified)).scalar_one() is True
+        assert connection.execute(select(audit.c.event).order_by(audit.c.id)).scalars().all() == [
+            "user.signed_up",
+            "user.verified",
+        ]
+
+
+def test_nothing_like_a_token_is_one(
+    client: FlaskClient, database: Engine, mailed: Callable[..., str], person: dict[str, str]
+) -> None:
+    token = mailed(person)
+    first, last = ("B" if end == "A" else "A" for end in (token[0], token[-1]))
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    near = [first + token[1:], token[:-1] + last, token[::-1], token.swapcase(), digest[:43]]
+    assert {client.post(f"/v1/user/verify?token={each}").status_code for each in near} == {404}
+    far = [
+        token[:-1],
+        token + "A",
+        f" {token}",
+        f"{token}%00",
+        f"{token}%0A",
+        digest,
+        "%ff" * 43,
+        "🚢" * 43,
+        f"{token}&token={token}",
+    ]
+    found = [client.post(f"/v1/user/verify?token={each}").status_code for each in far]
+    assert found == [400] * 8 + [200]
+    assert client.post("/v1/user/verify", json={"token": token}).status_code == 400
+    with database.connect() as connection:
+        assert len(connection.execute(select(audit).where(audit.c.event == "user.verified")).all()) == 1
+
+
 def test_a_token_without_its_user_is_404(client: FlaskClient, put_token: Callable[..., str]) -> None:
     assert client.get(f"/v1/user/verify?token={put_token(str(uuid4()), str(uuid4()))}").status_code == 404
 

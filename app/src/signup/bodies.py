@@ -20,7 +20,7 @@ def json_object() -> dict[str, Any]:
     if request.content_length is None and len(data) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge
     try:
-        body = json.loads(data)
+        body = json.loads(data.decode())  # bytes could be UTF-16 too
     except (ValueError, RecursionError):
         raise Problem(400, "The body is not well-formed JSON in UTF-8.") from None
     if not isinstance(body, dict):

@@ -108,7 +108,7 @@ def _given_address() -> Any:
     if request.mimetype != "application/json":
         return request.form.get("email")
     try:
-        body = json.loads(data)
+        body = json.loads(data.decode())
     except (ValueError, RecursionError):
         return None
     return body.get("email") if isinstance(body, dict) else None
