@@ -34,7 +34,7 @@ REFUSED = {
     "such a chunk, of a body that nobody reads": (f"{CHUNKED}{SECRET}\r\n\r\n".replace("/json", "/xml"), 415),
     "a path with an encoded NUL": (f"GET /verify%00?token={SECRET} HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n", 404),
     "a path that is not UTF-8": (f"GET /%ff?token={SECRET} HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n", 404),
-    "an empty host": (f"GET /v1/user/self?token={SECRET} HTTP/1.1\r\nHost: \r\nConnection: close\r\n\r\n", 400),
+    "an empty host": (f"GET /v1/user/verify?token={SECRET} HTTP/1.1\r\nHost: \r\nConnection: close\r\n\r\n", 400),
 }
 
 
