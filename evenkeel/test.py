@@ -45,8 +45,10 @@ def database() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     password = secrets.token_urlsafe(16)
+    # Tests that stop a conversation at a word have to read it.
+    parameters = {"max_connections": "300", "rds.force_ssl": "0"}
     server = postgres.Server(
-        SCRATCH.name, own.state, "tester", password, "tests", port=port, listen="127.0.0.1", parameters={"max_connections": "300"}
+        SCRATCH.name, own.state, "tester", password, "tests", port=port, listen="127.0.0.1", parameters=parameters
     )
     try:
         postgres.start(podman, server)
