@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
 from signup.reference.document import build
+from signup.reference.reading import prose
 from signup.settings import Settings
 from signup.users.fields import MAX_PASSWORD
 
@@ -74,3 +76,16 @@ def test_the_page_shows_every_schema(client: FlaskClient) -> None:
     names = list(document(client)["components"]["schemas"])
     assert {"SignUp", "User", "Problem"} <= set(names)
     assert [name for name in names if f'<h3 id="schema-{name}">' not in page] == []
+
+
+def test_examples_work_as_they_stand(client: FlaskClient, settings: Settings) -> None:
+    page = html.unescape(client.get("/docs").get_data(as_text=True))
+    assert f"curl -u ADDRESS '{settings.public_url}/v1/user/self'" in page
+    body = re.search(r"curl -X POST '[^']+/v1/user' -H 'Content-Type: application/json' -d '([^']+)'", page)
+    assert body is not None
+    assert client.post("/v1/user", data=body[1], content_type="application/json").status_code == 201
+
+
+def test_descriptions_are_text_and_code(client: FlaskClient) -> None:
+    assert prose("an `Allow` & <b>") == "an <code>Allow</code> &amp; &lt;b&gt;"
+    assert "`" not in client.get("/docs").get_data(as_text=True)

@@ -30,6 +30,7 @@ PROBLEMS: dict[int, tuple[str, tuple[str, ...]]] = {
     401: ("No credentials, or wrong ones.", ("WWW-Authenticate",)),
     403: ("The account's address is not verified yet.", ()),
     404: ("The token is unknown or has expired.", ()),
+    408: ("The body came too slowly.", ()),
     413: ("The body is too large.", ()),
     415: ("The body's content type is another one.", ()),
     422: ("Some fields can't be accepted; `errors` names each.", ()),

@@ -35,6 +35,8 @@ def operations() -> Operations:
         pages = "text/html" in answers.get("503", {}).get("content", ())
         if method.upper() not in SAFE_METHODS:
             answers = {**problems(403, pages=pages, told={403: FOREIGN}), **answers}
+        if "requestBody" in operation:
+            answers = {**answers, **problems(408, pages=pages)}
         if path in rates.LIMITED and (path not in rates.PAGES or method == "post"):
             answers = {**answers, **problems(429, pages=pages)}
         operation["responses"] = dict(sorted(answers.items()))

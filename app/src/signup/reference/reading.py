@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from markupsafe import Markup, escape
+
 
 @dataclass(frozen=True)
 class Field:
@@ -53,18 +55,24 @@ class Section:
     entries: list[Entry]
 
 
-def sections(document: dict[str, Any]) -> list[Section]:
-    """The document by tags, in its own order."""
+def sections(document: dict[str, Any], url: str) -> list[Section]:
+    """The document by tags, in its own order; `url` is where the service is."""
     made = {tag["name"]: Section(tag["name"], tag["description"], []) for tag in document["tags"]}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            made[operation["tags"][0]].entries.append(_entry(document, path, method, operation))
+            made[operation["tags"][0]].entries.append(_entry(document, path, method, operation, url))
     return list(made.values())
 
 
 def shapes(document: dict[str, Any]) -> dict[str, list[Field]]:
     """The fields of every schema, by its name."""
     return {name: _fields(document, schema, "") for name, schema in document["components"]["schemas"].items()}
+
+
+def prose(text: str) -> Markup:
+    """A description in HTML, with what stands between backquotes as code."""
+    pieces = [f"<code>{escape(piece)}</code>" if number % 2 else escape(piece) for number, piece in enumerate(text.split("`"))]
+    return Markup("").join(Markup(piece) for piece in pieces)  # noqa: S704 - each was escaped
 
 
 def rules(schema: dict[str, Any]) -> str:
@@ -84,11 +92,11 @@ def rules(schema: dict[str, Any]) -> str:
     return ", ".join(said)
 
 
-def _entry(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> Entry:
-    sent = []
-    for parameter in operation["parameters"]:
-        found = _follow(document, parameter)
-        sent.append(Field(found["name"], found["in"], found["required"], rules(found["schema"]), found["description"]))
+def _entry(document: dict[str, Any], path: str, method: str, operation: dict[str, Any], url: str) -> Entry:
+    sent = [
+        Field(found["name"], found["in"], found["required"], rules(found["schema"]), found["description"])
+        for found in _parameters(document, operation)
+    ]
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
         sent += _fields(document, content["schema"], kind)
     statuses = [
@@ -102,18 +110,32 @@ def _entry(document: dict[str, Any], path: str, method: str, operation: dict[str
         operation["summary"],
         operation["description"],
         bool(operation.get("security")),
-        _example(document, path, method, operation),
+        "" if operation["tags"] == ["Pages"] else _example(document, path, method, operation, url),
         sent,
         statuses,
     )
 
 
-def _example(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> str:
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
-    if body is None:
-        return ""
-    example = json.dumps(_follow(document, body["schema"])["examples"][0], indent=1)
-    return f"curl -X {method.upper()} https://HOST{path} -H 'Content-Type: application/json' -d '{example}'"
+def _example(document: dict[str, Any], path: str, method: str, operation: dict[str, Any], url: str) -> str:
+    """A line for a shell; what is in capitals is the reader's own."""
+    query = [f"{found['name']}={found['name'].upper()}" for found in _parameters(document, operation) if found["in"] == "query"]
+    words = ["curl"]
+    if method != "get":
+        words.append(f"-X {method.upper()}")
+    if operation.get("security"):
+        words.append("-u ADDRESS")  # curl asks for the password, and no shell remembers it
+    words.append(f"'{url}{path}{'?' if query else ''}{'&'.join(query)}'")
+    for kind, content in list(operation.get("requestBody", {}).get("content", {}).items())[:1]:
+        words.append(f"-H 'Content-Type: {kind}'")
+        if kind == "application/json":
+            words.append(f"-d '{json.dumps(_follow(document, content['schema'])['examples'][0], indent=1)}'")
+        else:
+            words.append("--data-binary @FILE")
+    return " ".join(words)
+
+
+def _parameters(document: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_follow(document, parameter) for parameter in operation["parameters"]]
 
 
 def _fields(document: dict[str, Any], schema: dict[str, Any], place: str) -> list[Field]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify, make_response, render_template
 
 from signup.reference.document import build
-from signup.reference.reading import sections, shapes
+from signup.reference.reading import prose, sections, shapes
 from signup.services import services
 
 blueprint = Blueprint("reference", __name__, template_folder="templates")
@@ -20,6 +20,7 @@ def openapi() -> Response:
 @blueprint.get("/docs")
 def docs() -> Response:
     """The contract as a page, rendered from that document."""
-    document = build(services().settings.password_min_length)
-    parts = {"sections": sections(document), "shapes": shapes(document)}
+    settings = services().settings
+    document = build(settings.password_min_length)
+    parts = {"sections": sections(document, settings.public_url), "shapes": shapes(document), "prose": prose}
     return make_response(render_template("reference.html", document=document, **parts))
