@@ -7,17 +7,19 @@ service's cores, so it must cost next to nothing.
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_ID = re.compile(rb"PublishBatchRequestEntries\.member\.\d+\.Id=([\w-]+)")
+_MEMBER = b"<member><Id>%b</Id><MessageId>00000000-0000-0000-0000-000000000000</MessageId></member>"
 _BODY = (
-    b'<PublishResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><PublishResult>'
-    b"<MessageId>00000000-0000-0000-0000-000000000000</MessageId></PublishResult>"
-    b"<ResponseMetadata><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ResponseMetadata></PublishResponse>"
+    b'<PublishBatchResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><PublishBatchResult>'
+    b"<Successful>%b</Successful><Failed/></PublishBatchResult></PublishBatchResponse>"
 )
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%b"
 
 
 class Topic:
@@ -36,9 +38,10 @@ class Topic:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
-                self.taken, self._at = self.taken + 1, time.monotonic()
-                writer.write(_ANSWER)
+                ids = _ID.findall(await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0])))
+                self.taken, self._at = self.taken + len(ids), time.monotonic()
+                body = _BODY % b"".join(_MEMBER % each for each in ids)
+                writer.write(_ANSWER % (len(body), body))
         except (EOFError, OSError):
             writer.close()
 

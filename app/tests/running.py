@@ -21,6 +21,8 @@ from urllib.parse import parse_qs
 import requests
 from serving import COMMAND
 
+TOPIC = "arn:aws:sns:us-east-1:123456789012:verification"
+
 
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = 30) -> None:
     """Wait for a condition. Limits are generous: machines are noisy."""
@@ -108,13 +110,14 @@ class Sns:
     """As much of SNS as publishing takes, over real HTTP.
 
     `on_taken` is called with each message that was taken, before it is answered: what it does to the publisher happens at that
-    very point. A ConnectionError from it is no answer at all.
+    very point. A ConnectionError from it is no answer at all. Messages whose ids are in `refuses` are not taken.
     """
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
+        self.refuses: set[str] = set()
         self.on_taken: Callable[[dict[str, Any]], None] | None = None
-        self._calls: set[str] = set()
+        self._calls: set[tuple[str, str]] = set()
         sns = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -123,8 +126,17 @@ class Sns:
 
             def do_POST(self) -> None:
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-                sns.take(json.loads(form["Message"][0]), self.headers["amz-sdk-invocation-id"])
-                self._answer("<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>")
+                entry, number, taken, refused = "PublishBatchRequestEntries.member.%d.%s", 1, "", ""
+                while name := form.get(entry % (number, "Id")):
+                    message = json.loads(form[entry % (number, "Message")][0])
+                    if message["message_id"] in sns.refuses:
+                        refused += f"<member><Id>{name[0]}</Id><Code>InternalError</Code></member>"
+                    else:
+                        sns.take(message, self.headers["amz-sdk-invocation-id"])
+                        taken += f"<member><Id>{name[0]}</Id><MessageId>m</MessageId></member>"
+                    number += 1
+                result = f"<Successful>{taken}</Successful><Failed>{refused}</Failed>"
+                self._answer(f"<PublishBatchResponse><PublishBatchResult>{result}</PublishBatchResult></PublishBatchResponse>")
 
             def _answer(self, text: str) -> None:
                 self.send_response(200)
@@ -147,9 +159,9 @@ class Sns:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def take(self, message: dict[str, Any], call: str) -> None:
-        if call in self._calls:  # boto3 has lost patience with a busy machine, and asks once more
+        if (call, message["message_id"]) in self._calls:  # boto3 has lost patience with a busy machine, and asks once more
             return
-        self._calls.add(call)
+        self._calls.add((call, message["message_id"]))
         self.messages.append(message)
         if self.on_taken:
             self.on_taken(message)

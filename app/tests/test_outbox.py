@@ -20,6 +20,7 @@ from uuid import UUID
 import boto3
 import pytest
 from flask.testing import FlaskClient
+from running import TOPIC, Sns
 from sqlalchemy import Engine, insert, select, update
 
 from signup.clients.topic import Topic
@@ -99,6 +100,22 @@ def test_what_does_not_fit_the_schema_waits_and_keeps_no_other(
     said = json.dumps([vars(record) for record in caplog.records], default=str)
     assert "$.email fails 'pattern'" in said
     assert "ada@example.com" not in said
+
+
+def test_what_is_refused_of_a_batch_is_tried_again(
+    database: Engine, put: Callable[..., list[str]], aws: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sns = Sns()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{sns.port}")
+    ids = put(3)
+    sns.refuses = {ids[1]}
+    assert publish_batch(database, Topic(TOPIC, "us-east-1")) == Outcome(published=2, failed=1)
+    sns.close()
+    assert sns.count() == {ids[0]: 1, ids[2]: 1}
+    rows = {str(row.id): row for row in all_rows(database)}
+    assert [rows[each].published_at is None for each in ids] == [False, True, False]
+    assert (rows[ids[1]].attempts, rows[ids[1]].last_error) == (1, "InternalError")
+    assert rows[ids[1]].next_attempt_at > rows[ids[1]].created_at
 
 
 def test_backoff_doubles_with_jitter_up_to_five_minutes() -> None:

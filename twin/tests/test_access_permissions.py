@@ -26,7 +26,17 @@ def permissions(things: Things) -> list[tuple[str, str, Callable[[Make], Any]]]:
             lambda to: to("dynamodb").update_item(TableName=things.table, Key=key, **update),
         ),
         ("sns:Publish", things.topic, lambda to: to("sns").publish(TopicArn=things.topic, Message="x")),
+        (
+            "sns:Publish",
+            things.topic,
+            lambda to: to("sns").publish_batch(TopicArn=things.topic, PublishBatchRequestEntries=[{"Id": "a", "Message": "x"}]),
+        ),
         ("sqs:SendMessage", things.queue_arn, lambda to: to("sqs").send_message(QueueUrl=things.queue, MessageBody="x")),
+        (
+            "sqs:SendMessage",
+            things.queue_arn,
+            lambda to: to("sqs").send_message_batch(QueueUrl=things.queue, Entries=[{"Id": "a", "MessageBody": "x"}]),
+        ),
         ("s3:PutObject", objects, lambda to: to("s3").put_object(Bucket=things.bucket, Key="pictures/a", Body=b"x")),
         ("s3:GetObject", objects, lambda to: to("s3").get_object(Bucket=things.bucket, Key="pictures/a")),
         ("s3:DeleteObject", objects, lambda to: to("s3").delete_object(Bucket=things.bucket, Key="pictures/b")),

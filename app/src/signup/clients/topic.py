@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from signup.clients.config import AWS_ERRORS, error_code
 from signup.clients.late import LateClient
 
-
-class PublishFailed(Exception):
-    """SNS did not take the message; the text is AWS's error code."""
+MAX_BATCH = 10
+UNANSWERED = "Unanswered"
 
 
 class Topic:
@@ -17,9 +18,16 @@ class Topic:
         self._topic_arn = topic_arn
         self._client = LateClient("sns", region)
 
-    def publish(self, message: str) -> None:
-        """Publish one message; raises PublishFailed."""
+    def publish(self, messages: Mapping[str, str]) -> dict[str, str]:
+        """Publish at most MAX_BATCH messages, given by their ids, in one request; returns AWS's error codes of those not taken.
+
+        Where SNS did not answer, it may have taken them all the same.
+        """
+        entries = [{"Id": message_id, "Message": message} for message_id, message in messages.items()]
         try:
-            self._client().publish(TopicArn=self._topic_arn, Message=message)
+            answer = self._client().publish_batch(TopicArn=self._topic_arn, PublishBatchRequestEntries=entries)
         except AWS_ERRORS as error:
-            raise PublishFailed(error_code(error)) from error
+            return dict.fromkeys(messages, error_code(error))
+        taken = {entry["Id"] for entry in answer.get("Successful", ())}
+        refused = {entry["Id"]: entry["Code"] for entry in answer.get("Failed", ())}
+        return {message_id: refused.get(message_id, UNANSWERED) for message_id in messages if message_id not in taken}

@@ -7,13 +7,12 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from signup.clients.topic import PublishFailed, Topic
+from signup.clients.topic import MAX_BATCH, Topic
 from signup.database import DATABASE_DOWN, make_engine
 from signup.logs import configure, type_name
 from signup.notify import notify
@@ -22,7 +21,6 @@ from signup.outbox.contract import MessageUnfit, check
 from signup.outbox.metrics import OutboxMetrics
 from signup.settings import load_or_exit, load_settings
 
-BATCH = 10
 IDLE_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 300.0
 MAX_OUTAGE_PAUSE_SECONDS = 15.0
@@ -45,40 +43,46 @@ def backoff(attempts: int) -> timedelta:
     return timedelta(seconds=longest * random.uniform(0.5, 1))  # noqa: S311 - spreads load, guards nothing
 
 
-def publish_batch(engine: Engine, topic: Topic, stopping: Callable[[], bool] = lambda: False) -> Outcome:
-    """Publish the messages that are due, at most BATCH.
+def publish_batch(engine: Engine, topic: Topic) -> Outcome:
+    """Publish the messages that are due, at most MAX_BATCH, in one request.
 
     The rows stay locked until the transaction ends: another instance skips them, and if this process dies they are
-    due again. A crash between publishing and committing publishes a message twice; its message_id tells.
+    due again. A crash between publishing and committing publishes messages twice; their message_id tells.
     """
-    published = failed = 0
     with engine.begin() as connection:
-        for row in repo.lock_due(connection, BATCH):
-            if stopping():
-                break
-            notify("WATCHDOG=1")
-            fields = {"message_id": str(row.id), "request_id": row.payload.get("request_id")}
-            try:
-                text = check(row.payload)
-            except MessageUnfit as error:
-                # Its reader would refuse it. A later release may know what to do with it, so it waits.
-                repo.mark_failed(connection, row.id, timedelta(seconds=MAX_BACKOFF_SECONDS), "MessageUnfit")
-                failed += 1
-                log.error("a message does not fit its schema", extra={"fields": {**fields, "reason": str(error)}})
-                continue
-            try:
-                topic.publish(text)
-            except PublishFailed as error:
+        rows = repo.lock_due(connection, MAX_BATCH)
+        texts = _fit(connection, rows)
+        refused = topic.publish(texts) if texts else {}
+        done = texts.keys() - refused.keys()
+        taken = [row for row in rows if str(row.id) in done]
+        if taken:
+            repo.mark_published(connection, [row.id for row in taken])
+        for row in rows:
+            if code := refused.get(str(row.id)):
                 delay = backoff(row.attempts + 1)
-                repo.mark_failed(connection, row.id, delay, str(error))
+                repo.mark_failed(connection, row.id, delay, code)
                 retry = {"attempt": row.attempts + 1, "retry_in_seconds": round(delay.total_seconds(), 1)}
-                log.warning("publishing failed", extra={"fields": {**fields, **retry, "code": str(error)}})
-                # The next one would most likely wait for the same timeout, with all these rows locked.
-                return Outcome(published, failed + 1)
-            repo.mark_published(connection, row.id)
-            published += 1
-            log.info("published", extra={"fields": fields})
-    return Outcome(published, failed)
+                log.warning("publishing failed", extra={"fields": {**_told(row), **retry, "code": code}})
+    for row in taken:
+        log.info("published", extra={"fields": _told(row)})
+    return Outcome(len(taken), len(rows) - len(taken))
+
+
+def _fit(connection: Connection, rows: list[repo.OutboxRow]) -> dict[str, str]:
+    """The texts of those messages that fit their schema, by their ids."""
+    texts = {}
+    for row in rows:
+        try:
+            texts[str(row.id)] = check(row.payload)
+        except MessageUnfit as error:
+            # Its reader would refuse it. A later release may know what to do with it, so it waits.
+            repo.mark_failed(connection, row.id, timedelta(seconds=MAX_BACKOFF_SECONDS), "MessageUnfit")
+            log.error("a message does not fit its schema", extra={"fields": {**_told(row), "reason": str(error)}})
+    return texts
+
+
+def _told(row: repo.OutboxRow) -> dict[str, str | None]:
+    return {"message_id": str(row.id), "request_id": row.payload.get("request_id")}
 
 
 def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetrics) -> None:
@@ -89,7 +93,7 @@ def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetr
     while not stop.is_set():
         notify("WATCHDOG=1")
         try:
-            outcome = publish_batch(engine, topic, stop.is_set)
+            outcome = publish_batch(engine, topic)
             metrics.published.add(outcome.published)
             metrics.failed.add(outcome.failed)
             metrics.report_if_due(engine)
@@ -104,7 +108,7 @@ def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetr
             stop.wait(pause)
             continue
         pause = IDLE_SECONDS
-        if outcome.published < BATCH:
+        if outcome.published < MAX_BATCH:
             stop.wait(IDLE_SECONDS)
     notify("STOPPING=1")
 

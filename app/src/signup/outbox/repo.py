@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -48,11 +48,11 @@ def lock_due(connection: Connection, limit: int) -> list[OutboxRow]:
     return [OutboxRow(row.id, row.payload, row.attempts) for row in connection.execute(statement)]
 
 
-def mark_published(connection: Connection, message_id: UUID) -> None:
-    """Record that SNS took the message."""
+def mark_published(connection: Connection, message_ids: Iterable[UUID]) -> None:
+    """Record that SNS took the messages."""
     connection.execute(
         update(outbox)
-        .where(outbox.c.id == message_id)
+        .where(outbox.c.id.in_(message_ids))
         .values(published_at=func.clock_timestamp(), attempts=outbox.c.attempts + 1, last_error=None)
     )
 

@@ -40,6 +40,13 @@ PASSED_ROLES: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("stepfunctions", "CreateStateMachine"): (("roleArn", "states.amazonaws.com"),),
     ("s3", "PutBucketReplication"): (("ReplicationConfiguration.Role", "s3.amazonaws.com"),),
 }
+# Batches have no permission of their own: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
+COVERED = {
+    ("sns", "PublishBatch"): "Publish",
+    ("sqs", "SendMessageBatch"): "SendMessage",
+    ("sqs", "DeleteMessageBatch"): "DeleteMessage",
+    ("sqs", "ChangeMessageVisibilityBatch"): "ChangeMessageVisibility",
+}
 _PARTIQL = re.compile(
     r"\s*(select|insert|update|delete)\b(?:.*?\bfrom\b|\s+into\b)?\s+\"?([\w.-]+)\"?(?:\.\"([\w.-]+)\")?", re.I | re.S
 )
@@ -63,7 +70,8 @@ def checks(call: Call, resources: Resources) -> list[Check]:
     if call.service in special:
         found = list(special[call.service](call, resources))
     else:
-        found = [Check(f"{call.prefix}:{call.operation}", arn) for arn in resources.of(call)]
+        action = COVERED.get((call.service, call.operation), call.operation)
+        found = [Check(f"{call.prefix}:{action}", arn) for arn in resources.of(call)]
     found += _passed(call, resources)
     return found
 
