@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 MAX_REQUESTS = 30_000
@@ -30,6 +31,7 @@ class Outcome:
     signup: bool
     # The beginning of a refusal: whose words they are tells who refused.
     words: str = ""
+    retry_after: str | None = None
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Load:
     rate: float
     # One request in so many is a signup, the others read.
     signup_every: int = 10
+    # Seconds that a client waits for its answer.
+    timeout: float = TIMEOUT
     outcomes: list[Outcome] = field(default_factory=list)
     # Addresses whose signup was answered with 201.
     acknowledged: list[str] = field(default_factory=list)
@@ -45,7 +49,7 @@ class Load:
 
     def run(self) -> None:
         began = time.monotonic()
-        with ThreadPoolExecutor(int(self.rate * TIMEOUT / 4)) as pool:
+        with ThreadPoolExecutor(int(self.rate * self.timeout / 4)) as pool:
             for number in range(MAX_REQUESTS):
                 due = began + number / self.rate
                 if self._ended.wait(max(0.0, due - time.monotonic())):
@@ -58,27 +62,27 @@ class Load:
     def _request(self, signup: bool) -> None:
         began = time.monotonic()
         email = f"load-{uuid.uuid4().hex}@example.com"
+        retry_after = None
         try:
             if signup:
                 person = {"first_name": "Load", "last_name": "Test", "email": email, "password": "fifty requests a second"}
-                status, words = self._answer("POST", "/v1/user", json.dumps(person))
+                status, words, retry_after = self._answer("POST", "/v1/user", json.dumps(person))
             else:
-                status, words = self._answer("GET", "/livez")
+                status, words, retry_after = self._answer("GET", "/livez")
         except (OSError, http.client.HTTPException) as error:
             status, words = 0, type(error).__name__
-        self.outcomes.append(
-            Outcome(began, time.monotonic() - began, status, signup, words[:120] if status >= 300 or not status else "")
-        )
+        said = words[:120] if status >= 300 or not status else ""
+        self.outcomes.append(Outcome(began, time.monotonic() - began, status, signup, said, retry_after))
         if signup and status == 201:
             self.acknowledged.append(email)
 
-    def _answer(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+    def _answer(self, method: str, path: str, body: str | None = None) -> tuple[int, str, str | None]:
         """One request on a connection of its own, by the lightest client there is: it shares the machine with what it loads."""
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=self.timeout)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
             answer = connection.getresponse()
-            return answer.status, answer.read().decode(errors="replace")
+            return answer.status, answer.read().decode(errors="replace"), answer.headers["Retry-After"]
         finally:
             connection.close()
 
@@ -91,7 +95,7 @@ class Load:
 
 
 @contextmanager
-def load(url: str, rate: float, **options: int) -> Iterator[Load]:
+def load(url: str, rate: float, **options: Any) -> Iterator[Load]:
     """Run a load beside what the block does; when the block ends, the last answers are awaited."""
     running = Load(url, rate, **options)
     thread = threading.Thread(target=running.run)

@@ -15,6 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.client import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from common import until
 
 from twin.access import edge
 from twin.access.requests import Call
@@ -86,6 +87,28 @@ def code_in(answer: requests.Response) -> str:
 def test_unknown_actions(raw: Callable[..., requests.Response], service: str, request_: Any, status: int, code: str) -> None:
     answer = raw(service, **request_)
     assert (answer.status_code, code_in(answer)) == (status, code)
+
+
+def test_a_service_that_an_experiment_takes_away(once: Callable[[str], Any]) -> None:
+    iam, fis, ssm = once("iam"), once("fis"), once("ssm")
+    trust = {"Effect": "Allow", "Principal": {"Service": "fis.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(RoleName="taker", AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))["Role"]["Arn"]
+    action = {"actionId": "twin:service:unavailable", "parameters": {"service": "ssm", "duration": "PT10M"}}
+    made = fis.create_experiment_template(
+        description="no parameters", roleArn=role, stopConditions=[{"source": "none"}], actions={"down": action}
+    )
+    started = fis.start_experiment(experimentTemplateId=made["experimentTemplate"]["id"])["experiment"]["id"]
+
+    def answer() -> tuple[int, str]:
+        try:
+            return int(ssm.describe_parameters()["ResponseMetadata"]["HTTPStatusCode"]), ""
+        except ClientError as error:
+            return int(error.response["ResponseMetadata"]["HTTPStatusCode"]), error.response["Error"]["Code"]
+
+    until(lambda: answer() == (503, "ServiceUnavailable"))
+    assert once("sts").get_caller_identity()["Account"]
+    fis.stop_experiment(id=started)
+    until(lambda: answer() == (200, ""))
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,17 @@ def test_a_zone_without_power_is_dark_until_the_action_ends(world: World, monkey
     assert not world.region.faults.dark
 
 
+def test_a_service_is_unavailable_until_the_action_ends(world: World) -> None:
+    action = {"actionId": "twin:service:unavailable", "parameters": {"service": "sns", "duration": "PT1M"}}
+    world.may("logs:GetLogEvents")
+    found = world.start({"down": action})
+    world.step()
+    assert world.region.faults.unavailable == {"sns"}
+    world.step(61)
+    assert world.status(found) == "completed"
+    assert not world.region.faults.unavailable
+
+
 def test_a_restarted_region_knows_its_faults_again(world: World) -> None:
     action = {"actionId": "twin:zone:power-loss", "parameters": {"availabilityZoneIdentifier": "us-east-1a", "duration": "PT5M"}}
     world.may("logs:GetLogEvents")  # no API has this effect, so that no permission is asked for
@@ -231,6 +242,10 @@ def test_a_failing_action_fails_the_experiment(world: World) -> None:
         ),
         ({"actions": {"a": {"actionId": "aws:fis:wait"}}}, "requires the parameter duration"),
         ({"actions": {"a": wait("5 minutes")}}, "ISO 8601"),
+        (
+            {"actions": {"a": {"actionId": "twin:service:unavailable", "parameters": {"service": "tea", "duration": "PT1M"}}}},
+            "tea is no service",
+        ),
         ({"actions": {"a": wait("PT13H")}}, "12 hours"),
         ({"actions": {"a": wait(startAfter=["b"])}}, "startAfter names b"),
         ({"actions": {"a": wait(startAfter=["b"]), "b": wait(startAfter=["a"])}}, "circle"),

@@ -48,6 +48,10 @@ class Gate:
             if signature is None:
                 return self._anonymous(environ)
             call = requests.identify(environ, signature.service, signature.region)
+            if call.service in self.region.faults.unavailable:
+                raise Failure(
+                    Kind.OWN, "The request has failed due to a temporary failure of the server.", "ServiceUnavailable", 503
+                )
             principal = self._authenticate(environ, signature, call)
             environ["twin.call"], environ["twin.principal"] = call, principal
             requests.parse(call, environ, environ["wsgi.input"])

@@ -84,6 +84,8 @@ def hold(region: Region, action: dict[str, Any], progress: Progress, faults: Fau
     kind = action["actionId"]
     if kind == "twin:zone:power-loss":
         faults.dark.add(parameters["availabilityZoneIdentifier"])
+    elif kind == "twin:service:unavailable":
+        faults.unavailable.add(parameters["service"])
     elif kind == "aws:network:disrupt-connectivity":
         # Of a prefix list, its id is what the firewall looks for.
         scope = parameters.get("prefixListIdentifier") or parameters["scope"]

@@ -55,7 +55,7 @@ def check(region: Region, experiment: Any, action: dict[str, Any], targets: list
 
 
 def needs(region: Region, action: dict[str, Any], targets: list[str]) -> Iterator[Need]:
-    """The permissions of an action on the ARNs `targets`. The twin's own action needs none: no API call has its effect."""
+    """The permissions of an action on the ARNs `targets`. The twin's own actions need none: no API call has their effect."""
     kind = action["actionId"]
     yield from (Need(name) for name in _LOOKS.get(kind, ()))
     yield from (Need(name, arn) for name in _DEEDS.get(kind, ()) for arn in targets)

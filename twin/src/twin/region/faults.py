@@ -23,13 +23,15 @@ class CapacityFault:
 class Faults:
     """`dark` zones have no power: nothing runs or starts there. `no_capacity` zones refuse every launch and start.
 
-    `disrupted` subnets, by id, are cut off in a scope of aws:network:disrupt-connectivity.
+    `disrupted` subnets, by id, are cut off in a scope of aws:network:disrupt-connectivity. `unavailable` services, by the names
+    that boto3 knows, answer no request.
     """
 
     dark: set[str] = field(default_factory=set)
     no_capacity: set[str] = field(default_factory=set)
     capacity: list[CapacityFault] = field(default_factory=list)
     disrupted: dict[str, str] = field(default_factory=dict)
+    unavailable: set[str] = field(default_factory=set)
 
     def refuses_launch(self, zone: str, *askers: str) -> bool:
         """Whether EC2 answers InsufficientInstanceCapacity for the zone, by name (us-east-1a), to one of `askers`: ARNs of

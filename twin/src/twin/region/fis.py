@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
+import botocore.session
 from moto.core.utils import unix_time
 from moto.fis import models
 from moto.fis.exceptions import FISException
@@ -56,8 +58,9 @@ ACTIONS = {
     ),
     "aws:rds:reboot-db-instances": ActionKind(("DBInstances", "aws:rds:db"), (), ("forceFailover",)),
     "aws:cloudwatch:assert-alarm-state": ActionKind(None, ("alarmArns", "alarmStates")),
-    # Not AWS's: the loss of a zone at once, as no API call can cause it there. See docs/twin.md.
+    # Not AWS's: the loss of a zone, or of a service, at once, as no API call can cause it there. See docs/twin.md.
     "twin:zone:power-loss": ActionKind(None, ("availabilityZoneIdentifier", "duration")),
+    "twin:service:unavailable": ActionKind(None, ("service", "duration")),
 }
 _SCOPES = ("all", "availability-zone", "dynamodb", "prefix-list", "s3", "s3express", "vpc")
 
@@ -227,6 +230,8 @@ def _check_action(name: str, action: dict[str, Any], actions: dict[str, Any], ta
         raise ValidationException(f"Action {name}: percentage must be from 1 to 100.")
     if "scope" in parameters and parameters["scope"] not in _SCOPES:
         raise ValidationException(f"Action {name}: scope must be one of {', '.join(_SCOPES)}.")
+    if "service" in parameters and parameters["service"] not in _services():
+        raise ValidationException(f"Action {name}: {parameters['service']} is no service that boto3 knows.")
     if (parameters.get("scope") == "prefix-list") != ("prefixListIdentifier" in parameters):
         raise ValidationException(f"Action {name}: prefixListIdentifier goes with the scope prefix-list, and that scope with it.")
     chosen = action.get("targets") or {}
@@ -244,6 +249,11 @@ def _check_action(name: str, action: dict[str, Any], actions: dict[str, Any], ta
     for before in action.get("startAfter") or []:
         if before not in actions:
             raise ValidationException(f"Action {name}: startAfter names {before}, which is no action of the template.")
+
+
+@cache
+def _services() -> frozenset[str]:
+    return frozenset(botocore.session.get_session().get_available_services())
 
 
 def _check_order(actions: dict[str, Any]) -> None:
