@@ -83,6 +83,7 @@ module "verification" {
   sendgrid_host            = var.sendgrid_host
   sendgrid_api_key         = var.sendgrid_api_key
   sendgrid_api_key_version = var.sendgrid_api_key_version
+  alarm_topic_arns         = var.alarm_topic_arns
   environment              = var.environment
   deletion_protection      = var.deletion_protection
   tags                     = local.tags
@@ -105,6 +106,7 @@ module "fleet" {
   target_group_arn                = module.edge.target_group_arn
   public_url                      = local.service_url
   metrics_namespace               = local.metrics_namespace
+  mail_events_key                 = var.mail_events_key
   rate_limits                     = var.rate_limits
   environment                     = var.environment
   tags                            = local.tags
@@ -118,6 +120,7 @@ module "fleet" {
   }
   topic_arn      = module.verification.topic_arn
   token_table    = { name = module.verification.token_table_name, arn = module.verification.token_table_arn }
+  mail_table     = module.verification.mail_table
   picture_bucket = { name = module.storage.bucket, arn = module.storage.bucket_arn }
 }
 

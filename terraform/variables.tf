@@ -96,6 +96,18 @@ variable "drain_seconds" {
   }
 }
 
+variable "alarm_topic_arns" {
+  description = "SNS topics that hear of the verification side channel's alarms and of their end."
+  type        = list(string)
+  default     = []
+}
+
+variable "mail_events_key" {
+  description = "Verification key of SendGrid's signed event webhook; empty, no events are taken."
+  type        = string
+  default     = ""
+}
+
 variable "rate_limits" {
   description = "How often what may be asked of one process of the service, such as \"20/minute\" or \"5/minute,60/hour\"; \"\" for no limit. By client: signup, resend, verify, login (refused passwords alone). By mail address: mail (what may send one), login_address. Fleet-wide, as many times more as there are processes."
   type = object({

@@ -25,6 +25,7 @@ from sqlalchemy import Engine, insert, select, update
 
 from signup.clients.topic import Topic
 from signup.ids import utc_now, uuid7
+from signup.mail_events.notes import Notes
 from signup.outbox.message import verification_message
 from signup.outbox.metrics import OutboxMetrics
 from signup.outbox.publisher import Outcome, backoff, publish_batch, run
@@ -223,7 +224,9 @@ def test_outlives_a_database_outage(
     stop = threading.Event()
     topic = Topic(queue[0], "us-east-1")
     gate.shut()
-    worker = threading.Thread(target=run, args=(app.extensions["signup"].engine, topic, stop, OutboxMetrics("signup", 60)))
+    worker = threading.Thread(
+        target=run, args=(app.extensions["signup"].engine, topic, stop, OutboxMetrics("signup", 60), Notes(None))
+    )
     worker.start()
     try:
         put(1)

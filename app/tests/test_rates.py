@@ -84,15 +84,25 @@ def test_mails_are_limited_by_address_whoever_asks(limited: Callable[..., FlaskC
     assert client.post("/v1/user", json=person, headers=at("192.0.2.1")).status_code == 201
     assert client.post("/check-your-mail", data={"email": person["email"]}, headers=at("192.0.2.1")).status_code == 303
     assert client.post("/", data=person, headers=at("192.0.2.2")).status_code == 303
-    # Credentials say nothing of where the mail would go.
+    # Credentials say nothing of where the mail would go; wrong ones count all the same.
     odd = {"json": {"email": " ADA@example.com"}, "auth": ("eve@example.com", "x"), "headers": at("192.0.2.3")}
-    assert client.post(RESEND, **odd).status_code == 202
+    assert client.post(RESEND, **odd).status_code == 401
     assert client.post(RESEND, **odd).status_code == 429
     assert client.post("/v1/user", json=person).status_code == 429
     assert client.post(RESEND, json={"email": "eve@example.com"}).status_code == 202
     assert statuses(5, lambda: client.post(RESEND, json={"email": "no address"})) == [422] * 5
     assert statuses(5, lambda: client.post(RESEND, data=b"[" * 9000, content_type="application/json")) == [400] * 5
     assert statuses(5, lambda: client.post(RESEND, json=["ada@example.com"])) == [422] * 5
+
+
+def test_passwords_tried_at_resend_are_limited_as_at_login(limited: Callable[..., FlaskClient]) -> None:
+    client = limited(login_address="2/hour", mail="100/hour")
+
+    def ask(address: str) -> int:
+        return client.post(RESEND, json={"email": "somebody@example.com"}, auth=(address, "a wrong password")).status_code
+
+    assert [ask("ada@example.com") for _ in range(3)] == [401, 401, 429]
+    assert ask("eve@example.com") == 401
 
 
 def test_resends_are_limited_by_client(limited: Callable[..., FlaskClient]) -> None:

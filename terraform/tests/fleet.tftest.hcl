@@ -28,6 +28,7 @@ variables {
   }
   rate_limits    = { signup = "20/minute", resend = "10/minute", verify = "", login = "30/minute", mail = "5/hour", login_address = "100/hour" }
   token_table    = { name = "t-token", arn = "arn:aws:dynamodb:us-east-1:111122223333:table/t-token" }
+  mail_table     = { name = "t-mail", arn = "arn:aws:dynamodb:us-east-1:111122223333:table/t-mail" }
   picture_bucket = { name = "t-pictures", arn = "arn:aws:s3:::t-pictures" }
 }
 
@@ -75,6 +76,7 @@ run "role_reaches_what_the_service_uses" {
       DatabaseCredentials = "secretsmanager:GetSecretValue arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-0a"
       Outbox              = "sns:Publish arn:aws:sns:us-east-1:111122223333:t-verification"
       Tokens              = "dynamodb:GetItem,dynamodb:UpdateItem arn:aws:dynamodb:us-east-1:111122223333:table/t-token"
+      Mails               = "dynamodb:UpdateItem arn:aws:dynamodb:us-east-1:111122223333:table/t-mail"
       Pictures            = "s3:DeleteObject,s3:GetObject,s3:PutObject arn:aws:s3:::t-pictures/pictures/*"
     }
     error_message = "The instances' role allows more or less than the service uses."
@@ -115,6 +117,8 @@ run "user_data_writes_the_settings" {
       "SIGNUP_DRAIN_HOOK=t-drain",
       "SIGNUP_DRAIN_SECONDS=20",
       "SIGNUP_LOG_LEVEL=debug",
+      "SIGNUP_MAIL_EVENTS_KEY=",
+      "SIGNUP_MAIL_TABLE=t-mail",
       "SIGNUP_METRICS_NAMESPACE=t/signup",
       "SIGNUP_PICTURE_BUCKET=t-pictures",
       "SIGNUP_PUBLIC_URL=https://signup.example.com",

@@ -13,6 +13,8 @@ from signup.clients.tokens import TokenTable
 from signup.database import make_engine
 from signup.health.latch import Latch
 from signup.health.routes import blueprint as health
+from signup.mail_events.routes import blueprint as mail_events
+from signup.mail_events.signature import EventKey
 from signup.metrics import requests as measured_requests
 from signup.passwords import PasswordHasher
 from signup.pictures.routes import blueprint as pictures
@@ -63,6 +65,7 @@ def create_app(settings: Settings, latch: Latch | None = None) -> Flask:
         latch=latch or Latch(),
         pictures=PictureBucket(settings.picture_bucket, settings.region),
         transfers=Transfers(MAX_TRANSFERS),
+        event_key=EventKey(settings.mail_events_key) if settings.mail_events_key else None,
     )
     app.extensions["signup.requests"] = measured_requests.init_app(app)
     request_id.init_app(app)
@@ -71,7 +74,7 @@ def create_app(settings: Settings, latch: Latch | None = None) -> Flask:
     overload.init_app(app, settings.threads)
     headers.init_app(app)
     static_files.init_app(app)
-    for blueprint in (health, users, verification, pictures, web, reference):
+    for blueprint in (health, users, verification, mail_events, pictures, web, reference):
         app.register_blueprint(blueprint)
     rates.init_app(app, settings.rates)
     return app

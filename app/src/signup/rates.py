@@ -24,7 +24,7 @@ from signup.users.fields import normalize_email
 LIMITED: dict[str, tuple[str, ...]] = {
     "/": ("signup", "mail"),
     "/v1/user": ("signup", "mail"),
-    "/v1/user/verify/resend": ("resend", "mail"),
+    "/v1/user/verify/resend": ("resend", "mail", "login", "login_address"),
     "/check-your-mail": ("resend", "mail"),
     "/v1/user/verify": ("verify",),
     "/verify": ("verify",),
@@ -95,12 +95,12 @@ def _client() -> str:
 
 def _login_address() -> str:
     """Whose password is tried; empty where it is nobody's."""
-    return _address(lambda: request.authorization.username if request.authorization else None)
+    return _address("login", lambda: request.authorization.username if request.authorization else None)
 
 
 def _mail_address() -> str:
     """Whom a mail may be sent to; empty where the request names no address."""
-    return _address(_given_address)
+    return _address("mail", _given_address)
 
 
 def _given_address() -> Any:
@@ -114,14 +114,15 @@ def _given_address() -> Any:
     return body.get("email") if isinstance(body, dict) else None
 
 
-def _address(find: Callable[[], Any]) -> str:
-    if "rates_address" not in g:
+def _address(kind: str, find: Callable[[], Any]) -> str:
+    known: dict[str, str] = g.setdefault("rates_addresses", {})
+    if kind not in known:
         given = find()
         try:
-            g.rates_address = _hashed(normalize_email(given)) if isinstance(given, str) else ""
+            known[kind] = _hashed(normalize_email(given)) if isinstance(given, str) else ""
         except ValueError:
-            g.rates_address = ""
-    return str(g.rates_address)
+            known[kind] = ""
+    return known[kind]
 
 
 def _hashed(text: str) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from signup.clients.pictures import PictureBucket
 from signup.clients.tokens import TokenTable
 from signup.health.latch import Latch
+from signup.mail_events.signature import EventKey
 from signup.passwords import PasswordHasher
 from signup.pictures.transfers import Transfers
 from signup.settings import Settings
@@ -26,6 +27,7 @@ class Services:
     latch: Latch
     pictures: PictureBucket
     transfers: Transfers
+    event_key: EventKey | None
 
 
 def services() -> Services:

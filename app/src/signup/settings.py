@@ -63,6 +63,8 @@ class Settings:
     token_table: str
     public_url: str
     picture_bucket: str | None = None
+    mail_table: str | None = None
+    mail_events_key: str | None = None
     port: int = 8080
     workers: int = 1
     threads: int = 32
@@ -167,6 +169,19 @@ def _required_region(read: _Reader) -> str:
     return region or ""
 
 
+def _mail_events_key(read: _Reader) -> str | None:
+    text = read.optional("SIGNUP_MAIL_EVENTS_KEY")
+    if text is None:
+        return None
+    from signup.mail_events.signature import EventKey  # here alone: most processes have no use for it
+
+    try:
+        EventKey(text)
+    except ValueError as error:
+        read.problems.append(f"SIGNUP_MAIL_EVENTS_KEY: {error}; set it to the verification key of SendGrid's event webhook.")
+    return text
+
+
 def _drain_seconds(read: _Reader) -> int:
     # The units' TimeoutStopSec covers the highest; 5 is longer than a request waits for a hash and for the database.
     return read.integer("SIGNUP_DRAIN_SECONDS", 30, 5, 60)
@@ -222,6 +237,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             r"https?://[^\s/?#]+[^\s?#]*",
         ).rstrip("/"),
         picture_bucket=read.optional("SIGNUP_PICTURE_BUCKET"),
+        mail_table=read.optional("SIGNUP_MAIL_TABLE"),
+        mail_events_key=_mail_events_key(read),
         port=read.integer("SIGNUP_PORT", 8080, 1, 65535),
         workers=workers,
         threads=read.integer("SIGNUP_THREADS", 32, 8, 256),

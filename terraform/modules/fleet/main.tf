@@ -16,6 +16,8 @@ locals {
     SIGNUP_DATABASE_SECRET_ARN = var.database.secret_arn
     SIGNUP_TOPIC_ARN           = var.topic_arn
     SIGNUP_TOKEN_TABLE         = var.token_table.name
+    SIGNUP_MAIL_TABLE          = var.mail_table.name
+    SIGNUP_MAIL_EVENTS_KEY     = var.mail_events_key
     SIGNUP_PICTURE_BUCKET      = var.picture_bucket.name
     SIGNUP_PUBLIC_URL          = var.public_url
     SIGNUP_AUTOSCALING_GROUP   = local.name

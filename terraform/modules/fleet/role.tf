@@ -42,6 +42,12 @@ data "aws_iam_policy_document" "this" {
   }
 
   statement {
+    sid       = "Mails"
+    actions   = ["dynamodb:UpdateItem"]
+    resources = [var.mail_table.arn]
+  }
+
+  statement {
     sid       = "Pictures"
     actions   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
     resources = ["${var.picture_bucket.arn}/${var.picture_bucket.prefix}*"]

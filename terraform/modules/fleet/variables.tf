@@ -175,6 +175,30 @@ variable "token_table" {
   }
 }
 
+variable "mail_table" {
+  description = "DynamoDB table of each mail's steps."
+  type = object({
+    name = string
+    arn  = string
+  })
+
+  validation {
+    condition     = can(regex("^arn:[^:]+:dynamodb:", var.mail_table.arn))
+    error_message = "Set mail_table.arn to a DynamoDB table's ARN."
+  }
+}
+
+variable "mail_events_key" {
+  description = "Verification key of SendGrid's signed event webhook; empty, no events are taken."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^([A-Za-z0-9+/]{80,}=*)?$", var.mail_events_key))
+    error_message = "Set mail_events_key to the key as SendGrid shows it: one line of base64."
+  }
+}
+
 variable "picture_bucket" {
   description = "S3 bucket of the profile pictures, and the prefix of their keys."
   type = object({

@@ -12,9 +12,11 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, Engine
 
+from signup.clients.mail_table import MailTable
 from signup.clients.topic import MAX_BATCH, Topic
 from signup.database import DATABASE_DOWN, make_engine
 from signup.logs import configure, type_name
+from signup.mail_events.notes import Notes
 from signup.notify import notify
 from signup.outbox import repo
 from signup.outbox.contract import MessageUnfit, check
@@ -85,7 +87,7 @@ def _told(row: repo.OutboxRow) -> dict[str, str | None]:
     return {"message_id": str(row.id), "request_id": row.payload.get("request_id")}
 
 
-def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetrics) -> None:
+def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetrics, notes: Notes) -> None:
     """Publish until `stop` is set. Outlives outages of the database and of SNS."""
     pause = IDLE_SECONDS
     next_purge = time.monotonic()
@@ -96,6 +98,7 @@ def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetr
             outcome = publish_batch(engine, topic)
             metrics.published.add(outcome.published)
             metrics.failed.add(outcome.failed)
+            noted = notes.take_over(engine)
             metrics.report_if_due(engine)
             if time.monotonic() >= next_purge:
                 with engine.begin() as connection:
@@ -108,7 +111,7 @@ def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetr
             stop.wait(pause)
             continue
         pause = IDLE_SECONDS
-        if outcome.published < MAX_BATCH:
+        if outcome.published < MAX_BATCH and not noted:
             stop.wait(IDLE_SECONDS)
     notify("STOPPING=1")
 
@@ -123,6 +126,7 @@ def main() -> None:
     engine = make_engine(settings.database, "signup-outbox", pool_size=1)
     log.info("outbox publisher started")
     metrics = OutboxMetrics(settings.metrics_namespace, settings.metrics_seconds)
-    run(engine, Topic(settings.topic_arn, settings.region), stop, metrics)
+    table = MailTable(settings.mail_table, settings.region) if settings.mail_table else None
+    run(engine, Topic(settings.topic_arn, settings.region), stop, metrics, Notes(table))
     engine.dispose()
     log.info("outbox publisher stopped")

@@ -1,7 +1,8 @@
-"""The operations for programs: users, their pictures, and verification."""
+"""The operations for programs: users, their pictures, verification, and mails."""
 
 from __future__ import annotations
 
+from signup.mail_events.signature import SIGNATURE, TIMESTAMP
 from signup.pictures.formats import JPEG, PNG
 from signup.pictures.routes import PATH
 from signup.pictures.upload import MAX_PICTURE
@@ -110,8 +111,36 @@ def verification() -> Operations:
         "Verification",
         "send_again",
         "Mail the link again",
-        "For an address that has signed up and is not verified yet. The answer is the same for any address.",
-        {"202": json("Asked for.", "Message"), **problems(400, 413, 415, 422, 503)},
+        "For an address that has signed up and is not verified yet. The answer is the same for any address. Sent with the "
+        "account's password, it says how far the last mail is, and why it came back.",
+        {"202": json("Asked for.", "Resent"), **problems(400, 401, 413, 415, 422, 503)},
         requestBody=body("application/json", "Address"),
+        security=[{}, *BASIC],
     )
     return {**confirm, ("/v1/user/verify/resend", "post"): resend}
+
+
+def mail() -> Operations:
+    signed = [
+        {"name": name, "in": "header", "required": True, "description": what, "schema": {"type": "string"}}
+        for name, what in ((SIGNATURE, "ECDSA over timestamp and body."), (TIMESTAMP, "Seconds since 1970."))
+    ]
+    told = {
+        400: "The body is no JSON array.",
+        403: "Not signed, not by SendGrid, or not in the past five minutes; or a page of another site made a browser send this.",
+        404: "No key is set: no events are taken.",
+    }
+    event = {"type": "object", "description": "SendGrid's. What is no event of ours is passed over."}
+    ids = {"sg_event_id": "ZGVsaXZlcmVk", "message_id": "019a0000-0000-7000-8000-000000000001"}
+    events = {"type": "array", "items": event, "examples": [[{"event": "delivered", "timestamp": 1769860800, **ids}]]}
+    return {
+        ("/v1/mail/events", "post"): operation(
+            "Mail",
+            "take_mail_events",
+            "What became of mails",
+            "SendGrid's signed event webhook. Safe to repeat: each event counts once.",
+            {"204": answer("Taken.", {}), **problems(400, 403, 404, 413, 415, 503, told=told)},
+            parameters=signed,
+            requestBody={"required": True, "content": {"application/json": {"schema": events}}},
+        )
+    }

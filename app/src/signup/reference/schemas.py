@@ -83,7 +83,22 @@ def schemas(password_min_length: int) -> dict[str, Schema]:
         ),
         "Address": _object({"email": given["email"]}, description="Whom to mail.", examples=[{"email": EXAMPLE["email"]}]),
         "Token": _object({"token": TOKEN_TEXT}, additionalProperties=True, description="What was mailed."),
-        "Message": _object({"detail": {"type": "string"}}, description="A sentence for people."),
+        "Resent": _object(
+            {
+                "detail": {"type": "string"},
+                "mail": _object(
+                    {
+                        "status": {"type": "string", "enum": ["queued", "published", "accepted", "delivered", "bounced"]},
+                        "at": moment,
+                        "reason": {"type": "string", "description": "Of the receiving server."},
+                    },
+                    optional=("reason",),
+                    description="The last mail before this one; only where the account's password was sent.",
+                ),
+            },
+            optional=("mail",),
+            description="A sentence for people, and what its owner may know.",
+        ),
         "User": _object(
             {
                 "id": {"type": "string", "format": "uuid", "description": "UUID version 7 (RFC 9562)."},

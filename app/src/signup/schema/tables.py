@@ -78,6 +78,21 @@ outbox = Table(
     Column("last_error", Text),
     Index("outbox_due", "next_attempt_at", postgresql_where=text("published_at IS NULL")),
     Index("outbox_published", "published_at", postgresql_where=text("published_at IS NOT NULL")),
+    Index("outbox_user", text("(payload ->> 'user_id')")),
+)
+
+# What SendGrid tells of mails that it took. `noted_at`: since when the table of mails has it too.
+mail_events = Table(
+    "mail_events",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("message_id", Uuid, ForeignKey("outbox.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("reason", Text),
+    Column("noted_at", DateTime(timezone=True)),
+    Index("mail_events_message", "message_id"),
+    Index("mail_events_unnoted", "occurred_at", postgresql_where=text("noted_at IS NULL")),
 )
 
 audit = Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, jsonify, request
 
 from signup.bodies import json_object, no_content
+from signup.mail_events.repo import last_mail
 from signup.problems import Problem, problem
 from signup.services import services
 from signup.users.fields import MAX_PASSWORD, parse_change, parse_sign_up
@@ -15,6 +16,8 @@ blueprint = Blueprint("users", __name__)
 # RFC 7617: the charset tells clients to send user and password in UTF-8.
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="signup", charset="UTF-8"'}
 WRONG = "The email address or the password is wrong."
+UNVERIFIED = "This account's email address is not verified yet. Use the link in the mail."
+CAME_BACK = "This account's email address is not verified yet, and the last mail to it came back. Sign up with another address."
 
 
 @blueprint.app_errorhandler(NotAuthenticated)
@@ -47,13 +50,20 @@ def change_self() -> Response:
 
 def verified_login() -> Login:
     """Who calls, by HTTP Basic authentication; 401 for anybody else, and 403 while their address is not verified."""
+    found = any_login()
+    if found.user.verified:
+        return found
+    with services().engine.connect() as connection:
+        mail = last_mail(connection, found.user.id)
+    raise Problem(403, CAME_BACK if mail and mail.status == "bounced" else UNVERIFIED)
+
+
+def any_login() -> Login:
+    """Who calls, by HTTP Basic authentication, verified or not; 401 for anybody else."""
     credentials = request.authorization
     if credentials is None or credentials.type != "basic":
         raise Problem(401, "Send your email address and password with HTTP Basic authentication.", CHALLENGE)
     password = credentials.password or ""
     if len(password) > MAX_PASSWORD:
         raise NotAuthenticated
-    login = authenticate(services(), credentials.username or "", password)
-    if not login.user.verified:
-        raise Problem(403, "This account's email address is not verified yet. Use the link in the mail.")
-    return login
+    return authenticate(services(), credentials.username or "", password)

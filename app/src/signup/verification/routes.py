@@ -5,9 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, jsonify, request
 
 from signup.bodies import json_object
+from signup.mail_events.events import MailStatus
+from signup.mail_events.repo import last_mail
 from signup.problems import Problem
 from signup.services import services
 from signup.users.fields import parse_resend
+from signup.users.routes import any_login
 from signup.verification.service import TokenMalformed, TokenUnknown, resend, verify
 
 blueprint = Blueprint("verification", __name__)
@@ -35,6 +38,17 @@ def confirm() -> Response:
 
 @blueprint.post("/v1/user/verify/resend")
 def send_again() -> tuple[Response, int]:
-    """Ask for another mail; the same answer for any address."""
-    resend(services(), parse_resend(json_object()), g.request_id)
-    return jsonify(detail=RESENT), 202
+    """Ask for another mail; the same answer for any address, but to its owner, who sends the password too."""
+    email = parse_resend(json_object())
+    mail = _mail_of_owner(email)
+    resend(services(), email, g.request_id)
+    return jsonify(detail=RESENT, **({"mail": mail.to_json()} if mail else {})), 202
+
+
+def _mail_of_owner(email: str) -> MailStatus | None:
+    """How far the last mail to the address is, if whoever asks has its password."""
+    if request.authorization is None:
+        return None
+    user = any_login().user
+    with services().engine.connect() as connection:
+        return last_mail(connection, user.id) if user.email == email else None

@@ -1,0 +1,1 @@
+"""What became of mails after SendGrid took them, as its signed event webhook tells."""
