@@ -5,6 +5,7 @@ SIGNUP_FUZZ_CASES asks for more than the short run's; `make fuzz` does, with cas
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import requests
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from serving import Log, Publish, Serve, environment
 from sqlalchemy import Engine, text
 
@@ -23,7 +26,7 @@ HERE = Path(__file__).parent
 SHORT = 150
 CASES = int(os.environ.get("SIGNUP_FUZZ_CASES", SHORT))
 # Examples of an operation by its tag, as shares: what takes input is worth more than what takes none.
-SHARES = {"Users": 12, "Pictures": 8, "Verification": 12, "Pages": 6, "Health": 1, "Reference": 1}
+SHARES = {"Users": 12, "Pictures": 8, "Verification": 12, "Mail": 3, "Pages": 6, "Health": 1, "Reference": 1}
 METHODS = ["DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"]
 # What is shorter, or says little, may be part of anything, such as a request's id.
 SECRET_LENGTH, SECRET_LETTERS = 15, 8
@@ -93,7 +96,10 @@ def test_the_contract_is_kept(
     put_token: Callable[..., str],
     tmp_path: Path,
 ) -> None:
-    url, process = serve()
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    url, process = serve(SIGNUP_MAIL_EVENTS_KEY=base64.b64encode(public).decode())
     logs = [Log(process), Log(publish())]
     user = requests.post(f"{url}/v1/user", json=person, timeout=30).json()
     with database.begin() as connection:
@@ -114,7 +120,9 @@ def test_the_contract_is_kept(
                 url,
                 "--report-json-path=report.json",
             ],
-            env=environment(FUZZ_SECRETS=str(tmp_path / "secrets"), PYTHONPATH=os.pathsep.join([str(HERE), *sys.path])),
+            env=environment(
+                FUZZ_SECRETS=str(tmp_path / "secrets"), FUZZ_EVENT_KEY=private, PYTHONPATH=os.pathsep.join([str(HERE), *sys.path])
+            ),
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -130,7 +130,7 @@ def mail() -> Operations:
         403: "Not signed, not by SendGrid, or not in the past five minutes; or a page of another site made a browser send this.",
         404: "No key is set: no events are taken.",
     }
-    event = {"type": "object", "description": "SendGrid's. What is no event of ours is passed over."}
+    event = {"description": "An object of SendGrid's. What is no event of ours is passed over."}
     ids = {"sg_event_id": "ZGVsaXZlcmVk", "message_id": "019a0000-0000-7000-8000-000000000001"}
     events = {"type": "array", "items": event, "examples": [[{"event": "delivered", "timestamp": 1769860800, **ids}]]}
     return {
