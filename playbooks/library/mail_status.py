@@ -75,7 +75,8 @@ STEPS = {
     "dropped_at": ("dropped", "dropped by SendGrid: {bounce}"),
     "reported_at": ("reported as spam", "reported as spam by its recipient"),
 }
-DONE = ("reported_at", "delivered_at", "bounced_at", "dropped_at", "deferred_at", "accepted_at")
+# Once SendGrid has taken a mail, the latest of these tells how far it is.
+DONE = ("accepted_at", "deferred_at", "delivered_at", "bounced_at", "dropped_at", "reported_at")
 
 
 def time_of(text: str) -> str:
@@ -89,14 +90,14 @@ def life(item: dict[str, Any], record: dict[str, Any], letters: list[dict[str, A
     words = {"failure": item.get("failure", "-"), "refusal": item.get("refusal", "-"), "bounce": item.get("bounce", "-")}
     steps = [{"at": time_of(at), "what": STEPS[name][1].format(**words)} for name, at in known.items()]
     status = STEPS[max(known, key=lambda name: known[name])][0] if known else "unknown"
-    done = [name for name in DONE if name in known]
+    done = sorted((name for name in DONE if name in known), key=lambda name: (known[name], DONE.index(name)))
     if record.get("status") == "INPROGRESS":
         until = datetime.fromtimestamp(int(record.get("in_progress_expiration", 0)) / 1000, UTC)
         locked = f"{until:%Y-%m-%d %H:%M:%S.%f}"[:-3]
         steps.append({"at": locked, "what": "until then an attempt holds the message, or it was killed; the next one takes over"})
         status = "in progress"
     if done:
-        status = STEPS[done[0]][0]
+        status = STEPS[done[-1]][0]
     elif letters:
         status = "given up"
     steps += [{"at": f"{letter['kept_at']}.000", "what": f"in {letter['queue']}: {letter['why']}"} for letter in letters]

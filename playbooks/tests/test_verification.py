@@ -222,7 +222,7 @@ def ask(channel: Channel, email: str = EMAIL) -> list[dict[str, Any]]:
 
 def test_a_mails_life_is_told_in_order(channel: Channel) -> None:
     email = f"{uuid.uuid4()}@example.com"
-    times = {"published_at": 1, "failed_at": 2, "accepted_at": 4, "bounced_at": 5}
+    times = {"published_at": 1, "failed_at": 2, "accepted_at": 4, "delivered_at": 5, "bounced_at": 6}
     known = {name: LATER.format(second) for name, second in times.items()}
     channel.mail("m-1", email, **known, failure="SendGrid answered 503", bounce="550 no such user")
     channel.mail("m-2", email, published_at=LATER.format(1), queued_at=LATER.format(9))
@@ -235,6 +235,7 @@ def test_a_mails_life_is_told_in_order(channel: Channel) -> None:
         "published to SNS",
         "an attempt failed, Lambda tries again: SendGrid answered 503",
         "taken by SendGrid",
+        "delivered to the receiving server",
         "bounced: 550 no such user",
     ]
     assert first["steps"][0]["at"] == "2026-01-31 12:00:00.000"
