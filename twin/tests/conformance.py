@@ -27,6 +27,7 @@ AREAS = (
     "network",
     "access",
     "alarms and events",
+    "functions",
     "faults",
 )
 PASSED, NOT_RUN = "passed", "not run"
