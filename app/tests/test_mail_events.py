@@ -204,7 +204,7 @@ def test_a_mails_status_follows_it(
 
     assert status() == "queued"
     with database.begin() as connection:
-        mark_published(connection, uuid.UUID(message_id))
+        mark_published(connection, [uuid.UUID(message_id)])
     assert status() == "published"
     for event, more, expected in (
         ("deferred", {}, "accepted"),
