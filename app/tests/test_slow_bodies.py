@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import time
@@ -70,17 +71,19 @@ def test_slow_senders_get_408_and_leave_nothing(
             connection.sendall(head.encode() + first)
             connection.settimeout(0.1)
             rest, answer = iter(slowly), b""
-            while True:
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline:
                 try:
                     data = connection.recv(65536)
                 except TimeoutError:
-                    connection.sendall(bytes([byte for byte in [next(rest, None)] if byte is not None]))
+                    connection.sendall(bytes(itertools.islice(rest, 1)))
                 except ConnectionResetError:
-                    return answer
+                    break
                 else:
                     answer += data
                     if not data:
-                        return answer
+                        break
+            return answer
 
     requested = [
         (f"{sign_up}Content-Length: {len(body)}\r\n\r\n", b"", body),
