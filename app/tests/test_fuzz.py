@@ -121,7 +121,11 @@ def test_the_contract_is_kept(
                 "--report-json-path=report.json",
             ],
             env=environment(
-                FUZZ_SECRETS=str(tmp_path / "secrets"), FUZZ_EVENT_KEY=private, PYTHONPATH=os.pathsep.join([str(HERE), *sys.path])
+                FUZZ_SECRETS=str(tmp_path / "secrets"),
+                FUZZ_EVENT_KEY=private,
+                PYTHONPATH=os.pathsep.join([str(HERE), *sys.path]),
+                # What it knows of Unicode takes seconds to make.
+                HYPOTHESIS_STORAGE_DIRECTORY=str(HERE.parents[1] / ".hypothesis"),
             ),
             cwd=tmp_path,
             capture_output=True,
