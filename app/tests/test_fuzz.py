@@ -107,6 +107,7 @@ def test_the_contract_is_kept(
         connection.execute(text(KEEP_PASSWORD))
     token = put_token(user["id"], user["id"], lives_seconds=7200)
     document = requests.get(f"{url}/openapi.json", timeout=30).json()
+    (tmp_path / "busy").touch()
     (tmp_path / "schemathesis.toml").write_text(configuration(document, person, token))
     try:
         done = subprocess.run(
@@ -122,6 +123,7 @@ def test_the_contract_is_kept(
             ],
             env=environment(
                 FUZZ_SECRETS=str(tmp_path / "secrets"),
+                FUZZ_BUSY=str(tmp_path / "busy"),
                 FUZZ_EVENT_KEY=private,
                 PYTHONPATH=os.pathsep.join([str(HERE), *sys.path]),
                 # What it knows of Unicode takes seconds to make.
@@ -138,9 +140,12 @@ def test_the_contract_is_kept(
     assert done.returncode in (0, 1), done.stdout + done.stderr
     report = json.loads((tmp_path / "report.json").read_text())
     cases = report["test_cases"]
-    print(f"\n{cases['generated']} cases, {cases['with_failures']} with failures, in {report['running_time']:.0f} s")
+    busy = (tmp_path / "busy").read_text().splitlines()
+    figures = f"{cases['generated']} cases, {cases['with_failures']} with failures, {len(busy)} answered with a documented 503"
+    print(f"\n{figures}, in {report['running_time']:.0f} s")
     assert done.returncode == 0, done.stdout + done.stderr
     assert cases["generated"] >= CASES
+    assert len(busy) <= CASES / 500, busy
     assert {phase: outcome["status"] for phase, outcome in report["phases"].items()} == dict.fromkeys(
         ("examples", "coverage", "fuzzing", "stateful"), "success"
     )
