@@ -23,7 +23,10 @@ from signup.schema.tables import outbox, users
 
 PERSON = {"first_name": "Ada", "last_name": "Lovelace", "password": "correct horse battery staple"}
 BATCH = 5
-STATES = "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND application_name = :application"
+STATES = """
+SELECT state || CASE WHEN state <> 'idle' AND query LIKE '%FOR UPDATE%' THEN ', rows locked' ELSE '' END
+FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'signup-outbox'
+"""
 
 
 @dataclass
@@ -241,7 +244,7 @@ class Victim:
     def states(self) -> list[str]:
         """What its connections are at."""
         with self.world.database.connect() as connection:
-            return list(connection.execute(text(STATES), {"application": "signup-outbox"}).scalars())
+            return list(connection.execute(text(STATES)).scalars())
 
     def go(self) -> None:
         os.kill(self.unit.pid, signal.SIGCONT)
@@ -275,7 +278,7 @@ def has_locked(victim: Victim) -> None:
     victim.world.publisher_database.stop_at(b"FOR UPDATE", delivered=True)
     victim.go()
     assert victim.world.publisher_database.stopped.wait(20)
-    wait_for("the lock", lambda: victim.states() == ["idle in transaction"])
+    wait_for("the lock", lambda: victim.states() == ["idle in transaction, rows locked"])
     assert victim.world.unpublished(skip_locked=True) == 0
     victim.unit.kill()
 
