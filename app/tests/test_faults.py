@@ -16,7 +16,7 @@ import requests
 from gate import Gate
 from running import TOPIC, Sns, Unit, ready, wait_for
 from serving import PUBLISHER, environment
-from sqlalchemy import Engine, make_url, select, text
+from sqlalchemy import Engine, NullPool, create_engine, make_url, select, text
 
 from signup.ids import uuid7
 from signup.schema.tables import outbox, users
@@ -75,6 +75,27 @@ class World:
         with self.database.begin() as connection:
             return len(connection.execute(statement.with_for_update(skip_locked=True) if skip_locked else statement).all())
 
+    def states(self) -> list[str]:
+        """What the publisher's connections are at."""
+        with self.database.connect() as connection:
+            return list(connection.execute(text(STATES)).scalars())
+
+    def hold(self) -> None:
+        """Stop the publisher between two looks at the outbox: one that has begun would not find what is due later."""
+
+        def between() -> bool:
+            os.kill(self.publisher().pid, signal.SIGSTOP)
+            time.sleep(0.05)  # for what is on its way to the database
+            if self.states() == ["idle"]:
+                return True
+            self.go()
+            return False
+
+        wait_for("a pause", between)
+
+    def go(self) -> None:
+        os.kill(self.publisher().pid, signal.SIGCONT)
+
     def wait_until_published(self) -> None:
         try:
             wait_for("the end of the outbox", lambda: self.unpublished() == 0)
@@ -117,12 +138,20 @@ def started(migrated_url: str) -> Iterator[World]:
 
 
 @pytest.fixture
-def world(started: World, database: Engine) -> World:
+def held(started: World, migrated_url: str) -> None:
+    """The publisher stands still while tables are emptied, which it could deadlock with."""
+    started.database = create_engine(migrated_url, poolclass=NullPool)
+    started.publisher()
+    started.hold()
+
+
+@pytest.fixture
+def world(started: World, held: None, database: Engine) -> World:
     """All of it running, nothing stored, nothing published."""
     started.database = database
     started.sns.on_taken = None
     started.sns.messages.clear()
-    started.publisher()
+    started.go()
     return started
 
 
@@ -222,32 +251,11 @@ def test_sns_is_away(world: World) -> None:
 
 @dataclass
 class Victim:
-    """A publisher with a batch before it, held until `go`."""
+    """A publisher with a batch before it."""
 
     world: World
     unit: Unit
     seen: int = 0
-
-    def hold(self) -> None:
-        """Stop it between two looks at the outbox: a transaction that has begun would not find what is due later."""
-
-        def between() -> bool:
-            os.kill(self.unit.pid, signal.SIGSTOP)
-            time.sleep(0.05)  # for what is on its way to the database
-            if self.states() == ["idle"]:
-                return True
-            self.go()
-            return False
-
-        wait_for("a pause", between)
-
-    def states(self) -> list[str]:
-        """What its connections are at."""
-        with self.world.database.connect() as connection:
-            return list(connection.execute(text(STATES)).scalars())
-
-    def go(self) -> None:
-        os.kill(self.unit.pid, signal.SIGCONT)
 
     def kill_at(self, number: int) -> Callable[[dict[str, Any]], None]:
         """A hook that kills it at the message of that number."""
@@ -270,22 +278,22 @@ class Victim:
 
         self.world.publisher_database.stopped.clear()
         self.world.sns.on_taken = hook
-        self.go()
+        self.world.go()
         assert self.world.publisher_database.stopped.wait(20)
 
 
 def has_locked(victim: Victim) -> None:
     victim.world.publisher_database.stop_at(b"FOR UPDATE", delivered=True)
-    victim.go()
+    victim.world.go()
     assert victim.world.publisher_database.stopped.wait(20)
-    wait_for("the lock", lambda: victim.states() == ["idle in transaction, rows locked"])
+    wait_for("the lock", lambda: victim.world.states() == ["idle in transaction, rows locked"])
     assert victim.world.unpublished(skip_locked=True) == 0
     victim.unit.kill()
 
 
 def is_half_way(victim: Victim) -> None:
     victim.world.sns.on_taken = victim.kill_at(3)
-    victim.go()
+    victim.world.go()
 
 
 def has_published(victim: Victim) -> None:
@@ -305,7 +313,7 @@ def has_committed(victim: Victim) -> None:
 )
 def test_the_publisher_is_killed(world: World, kill_when_it: Callable[[Victim], None], twice: int) -> None:
     victim = Victim(world, world.publisher())
-    victim.hold()
+    world.hold()
     emails = world.acknowledged(BATCH)
     kill_when_it(victim)
     wait_for("its end", lambda: not victim.unit.runs())
