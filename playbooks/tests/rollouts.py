@@ -206,6 +206,11 @@ class Fleet:
         found = self.ec2.describe_images(ImageIds=[image])["Images"][0]["BlockDeviceMappings"]
         return [entry["Ebs"]["SnapshotId"] for entry in found]
 
+    def newest_version(self) -> int:
+        """The launch template's latest version."""
+        template = self.ec2.describe_launch_templates(LaunchTemplateIds=[self.template])["LaunchTemplates"][0]
+        return int(template["LatestVersionNumber"])
+
     def running(self) -> set[str]:
         """Images of the fleet's instances."""
         ids = [entry["InstanceId"] for entry in self.group()["Instances"]]

@@ -67,7 +67,7 @@ def lines_until(process: subprocess.Popen[str], words: str) -> str:
 
 def test_a_deploy_replaces_the_fleet_zone_by_zone(region: Region, fleet: Fleet) -> None:
     before = fleet.everything()
-    version = int(fleet.group()["LaunchTemplate"]["Version"])
+    version = fleet.newest_version()
     image = fleet.image()
     asked = region.run("deploy", "--check", deploy_image_id=image)
     assert asked.status == 0, asked.text
@@ -82,10 +82,9 @@ def test_a_deploy_replaces_the_fleet_zone_by_zone(region: Region, fleet: Fleet) 
     assert "Successful after" in ended.text
     assert "0 answered 5xx by instances" in ended.text
     assert fleet.running() == {image}
-    assert int(fleet.group()["LaunchTemplate"]["Version"]) > version
-    made = fleet.ec2.describe_launch_template_versions(
-        LaunchTemplateId=fleet.template, Versions=[fleet.group()["LaunchTemplate"]["Version"]]
-    )["LaunchTemplateVersions"][0]
+    assert int(fleet.group()["LaunchTemplate"]["Version"]) == fleet.newest_version() > version
+    newest = fleet.ec2.describe_launch_template_versions(LaunchTemplateId=fleet.template, Versions=["$Latest"])
+    (made,) = newest["LaunchTemplateVersions"]
     assert made["LaunchTemplateData"]["UserData"], "all else is as it was"
     assert made["VersionDescription"] == "Signup fleet", "Terraform finds nothing to change"
 
