@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from evenkeel import packages
 from evenkeel.host import ROOT, VENV
@@ -26,6 +27,8 @@ from twin.settings import Settings
 ROLES = tuple(sorted(path.parent.parent.name for path in (ROOT / "roles").glob("*/molecule/default")))
 # What podman's network makes on the host for its own use, and leaves there.
 TABLES = {"ip filter", "ip nat", "ip6 filter", "ip6 nat", "inet netavark"}
+# Where podman's network notes the addresses it has given, and forgets to forget them.
+CNI = Path("/var/lib/cni")
 # A store user of its own, beside any region that runs. Its name begins those of containers and networks.
 SCRATCH = Local("role", 97)
 
@@ -59,6 +62,11 @@ def machines() -> Iterator[dict[str, str]]:
         podman.leave()
         for table in _tables() - tables:
             subprocess.run(["nft", "delete", "table", *table.split()], capture_output=True)
+        for network in (CNI / "networks").glob(f"{own.name}-*"):
+            shutil.rmtree(network, ignore_errors=True)
+        for folder in (CNI / "networks", CNI / "results", CNI):
+            with suppress(OSError):  # others' networks are in it
+                folder.rmdir()
         shutil.rmtree(own.state, ignore_errors=True)
 
 

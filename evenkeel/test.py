@@ -32,12 +32,13 @@ LONG_FOLDERS = ("playbooks/tests", "tests")
 PROVING = ("twin", "journey")
 # A store user of its own, beside any region that runs.
 SCRATCH = Local("test-database", 98)
+SCRATCH_SETTINGS = Settings(state=SCRATCH.state, store=SCRATCH.store, name=SCRATCH.name, slot=SCRATCH.slot)
 
 
 @contextmanager
 def database() -> Iterator[str]:
     """A PostgreSQL server on a loopback port, of the version that the platform runs; yields its URL."""
-    own = Settings(state=SCRATCH.state, store=SCRATCH.store, name=SCRATCH.name, slot=SCRATCH.slot)
+    own = SCRATCH_SETTINGS
     podman = Podman(own)
     podman.configure()
     shutil.rmtree(own.state, ignore_errors=True)
@@ -56,7 +57,6 @@ def database() -> Iterator[str]:
         yield f"postgresql://tester:{password}@127.0.0.1:{port}/tests"
     finally:
         podman.remove(SCRATCH.name)
-        podman.leave()
         shutil.rmtree(own.state, ignore_errors=True)
 
 
@@ -117,6 +117,8 @@ def main(names: list[str]) -> int:
         started = time.monotonic()
         status = run(suite, conformance)
         summary.append((suite, status, time.monotonic() - started))
+    # Making the images left podman's traces, whichever suites have run.
+    Podman(SCRATCH_SETTINGS).leave()
     print()
     for suite, status, seconds in summary:
         print(f"{suite:10} {'passed' if status == 0 else f'FAILED ({status})'} in {seconds:.0f} s")

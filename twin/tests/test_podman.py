@@ -40,7 +40,7 @@ def test_who_leaves_takes_nothing_from_who_begins(tmp_path: Path) -> None:
 def test_empty_groups_go_with_the_last_container(tmp_path: Path) -> None:
     idle, busy = tmp_path / "cpu" / "conmon", tmp_path / "memory" / "libpod_parent"
     runtime = tmp_path / "run" / "runc"
-    for folder in (idle, busy / "a-container", runtime, tmp_path / "libpod_parent"):
+    for folder in (idle, busy / "a-container", runtime, tmp_path / "libpod_parent" / "conmon"):
         folder.mkdir(parents=True)
     sweep(tmp_path, [runtime, tmp_path / "run" / "crun"])
     assert [folder.exists() for folder in (idle, busy, runtime, tmp_path / "libpod_parent")] == [False, True, False, False]

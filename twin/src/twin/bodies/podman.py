@@ -35,8 +35,8 @@ tmp_dir = "{volatile}/libpod"
 [network]
 network_config_dir = "{volatile}/networks"
 """
-# What podman, conmon and the runtimes make for all containers of the machine, and leave empty behind them.
-_GROUPS = ("conmon", "libpod_parent")
+# What podman, conmon and the runtimes make for all containers of the machine, and leave empty behind them; the inner ones first.
+_GROUPS = ("libpod_parent/conmon", "libpod_parent", "conmon")
 _FOLDERS = (Path("/run/runc"), Path("/run/crun"))
 # Where podman keeps facts on the layers of every image, for all stores of root: https://github.com/containers/image
 _CACHE = Path("/var/lib/containers/cache")
