@@ -16,13 +16,15 @@ HINTS = {
 }
 
 
-def report(rows: list[Record], queue: str) -> list[str]:
-    """A line of counts, what it asks for, and a table."""
+def report(rows: list[Record], queue: str, late: int = 0, more: bool = False) -> list[str]:
+    """A line of counts, what it asks for, and a table. `late` entries came meanwhile; `more` are there than were looked at."""
+    left = [f"{late} more came meanwhile: run it again once their cause is gone."] if late else []
+    left += ["There are more than redrive_limit: run it again."] if more else []
     if not rows:
-        return [f"{queue} is empty."]
+        return left or [f"{queue} is empty."]
     counts = Counter(row["fate"] for row in rows)
     lines = [f"{queue}: {len(rows)} messages; " + ", ".join(f"{count} {fate}" for fate, count in sorted(counts.items())) + "."]
-    lines += [hint.format(counts[fate]) for fate, hint in HINTS.items() if counts[fate]]
+    lines += [hint.format(counts[fate]) for fate, hint in HINTS.items() if counts[fate]] + left
     shown = [{name: name.upper().replace("_", " ") for name in COLUMNS}, *rows]
     cells = [[" ".join(str(row[name]).split())[:WHY_CHARACTERS] for name in COLUMNS] for row in shown]
     widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import botocore.exceptions as botocore
 from ansible.module_utils.letters import Letter, LetterQueue, parsed
 from ansible.module_utils.mails import SentMails
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
@@ -16,7 +17,7 @@ description:
   - Reads a queue of SNS notifications and of Lambda's records of failed events, and publishes their messages to the topic again.
   - An entry is deleted only when its messages are published. Interrupted between the two, the next run publishes them a second
     time, which their reader has to tell by their ids. Two runs at once don't see the same entries.
-  - An entry whose messages can't be read stays, and is counted.
+  - An entry whose messages can't be read, or which SNS refuses, stays and is counted. One whose messages are done already goes.
   - Entries that come while the module runs are left for the next time.
 options:
   queue:
@@ -70,6 +71,14 @@ replayed:
   description: How many messages were published again.
   type: int
   returned: always
+late:
+  description: How many entries came meanwhile, and are left for the next time.
+  type: int
+  returned: always
+more:
+  description: Whether there are more entries than O(limit).
+  type: bool
+  returned: always
 """
 
 ARGUMENTS = {
@@ -82,11 +91,21 @@ ARGUMENTS = {
 }
 
 
-def replay(sns: Any, topic_arn: str, queue: LetterQueue, letter: Letter) -> None:
-    """Publish first: an entry that is still there can be published again, one that is gone can't."""
-    for text in letter.messages:
-        sns.publish(TopicArn=topic_arn, Message=text)
-    queue.remove(letter.receipt)
+REFUSED = ("InvalidParameter", "InvalidParameterValue")
+
+
+def replay(sns: Any, topic_arn: str, letter: Letter) -> bool:
+    """Publish an entry's messages; False where they are none that SNS takes."""
+    try:
+        for text in letter.messages:
+            sns.publish(TopicArn=topic_arn, Message=text)
+    except (botocore.ParamValidationError, UnicodeError):
+        return False
+    except botocore.ClientError as error:
+        if error.response["Error"]["Code"] not in REFUSED:
+            raise
+        return False
+    return True
 
 
 def work(module: AnsibleAWSModule) -> dict[str, Any]:
@@ -96,23 +115,23 @@ def work(module: AnsibleAWSModule) -> dict[str, Any]:
     sns, topic_arn = (module.client("sns"), queue.topic_arn(options["topic"])) if replaying else (None, "")
     sent = SentMails(module.client("dynamodb"), options["sent_table"]) if options["sent_table"] else None
     rows: list[dict[str, Any]] = []
-    kept: list[str] = []
     replayed = 0
-    try:
+    with queue:
         for letter in queue.take(options["limit"]):
             fates = ["waits" if letter.messages else "unreadable"] * max(1, len(letter.messages))
-            ids = [str(parsed(text).get("message_id") or "") for text in letter.messages]
             if letter.messages and sent:
+                ids = [str(parsed(text).get("message_id") or "") for text in letter.messages]
                 fates = ["sent before" if sent.sent(each) else "waits" for each in ids]
-            if replaying and letter.messages:
-                replay(sns, topic_arn, queue, letter)
-                replayed += len(letter.messages)
-                fates = ["replayed" if fate == "waits" else fate for fate in fates]
-            else:
-                kept.append(letter.receipt)
+            if replaying and "waits" in fates:
+                if replay(sns, topic_arn, letter):
+                    replayed += len(letter.messages)
+                    fates = ["replayed" if fate == "waits" else fate for fate in fates]
+                else:
+                    fates = ["unreadable"] * len(fates)
+            # Published first: an entry that is still there can be published again, one that is gone can't.
+            if replaying and "unreadable" not in fates:
+                queue.remove(letter)
             rows += [{**row, "fate": fate} for row, fate in zip(letter.rows(), fates, strict=True)]
-    finally:
-        queue.give_back(kept)
     if sent and replaying:
         done = sent.await_sent(
             {row["message_id"] for row in rows if row["fate"] == "replayed" and row["message_id"] != "-"},
@@ -120,7 +139,7 @@ def work(module: AnsibleAWSModule) -> dict[str, Any]:
         )
         rows = [{**row, "fate": "sent"} if row["fate"] == "replayed" and row["message_id"] in done else row for row in rows]
     would = options["state"] == "replayed" and any(row["fate"] != "unreadable" for row in rows)
-    return {"changed": would, "rows": rows, "replayed": replayed}
+    return {"changed": would, "rows": rows, "replayed": replayed, "late": queue.late, "more": queue.more}
 
 
 def main() -> None:

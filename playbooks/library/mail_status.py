@@ -62,11 +62,12 @@ ARGUMENTS = {
     "queues": {"type": "list", "elements": "str", "default": []},
 }
 INDEX = "recipient"
+MOST_LETTERS = 1000
 # The steps that the table of mails may have, and what each means.
 STEPS = {
     "queued_at": ("queued", "asked for: committed with its user, waiting in the outbox"),
     "published_at": ("published", "published to SNS"),
-    "failed_at": ("failed", "an attempt failed, Lambda tries again: {failure}"),
+    "failed_at": ("failed", "an attempt failed: {failure}"),
     "refused_at": ("refused", "refused, kept in the queue of refused messages: {refusal}"),
     "accepted_at": ("accepted", "taken by SendGrid"),
     "deferred_at": ("deferred", "the receiving server asks to wait, SendGrid tries again"),
@@ -80,24 +81,41 @@ DONE = ("accepted_at", "deferred_at", "delivered_at", "bounced_at", "dropped_at"
 
 
 def time_of(text: str) -> str:
-    """A timestamp of the table to the millisecond, in UTC."""
-    return f"{datetime.fromisoformat(text.replace('Z', '+00:00')).astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    """A timestamp to the millisecond, in UTC; nothing for what is no time, as in a message that was refused for it."""
+    try:
+        return f"{datetime.fromisoformat(text.replace('Z', '+00:00')).astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    except (ValueError, OverflowError):
+        return ""
+
+
+def address_of(text: str) -> str:
+    """An address as the service keeps it: lower case, its domain in ASCII."""
+    local, at, domain = text.strip().lower().rpartition("@")
+    try:
+        return local + at + domain.encode("idna").decode()
+    except UnicodeError:
+        return local + at + domain
 
 
 def life(item: dict[str, Any], record: dict[str, Any], letters: list[dict[str, Any]]) -> dict[str, Any]:
     """One mail: its steps in order, and in a word how far it is."""
-    known = {name: item[name] for name in STEPS if item.get(name)}
+    known = {name: at for name in STEPS if (at := time_of(str(item.get(name) or "")))}
+
+    def place(name: str) -> tuple[str, int]:  # SendGrid tells whole seconds alone
+        return known[name][: len("2026-01-31 12:00:00")], list(STEPS).index(name)
+
     words = {"failure": item.get("failure", "-"), "refusal": item.get("refusal", "-"), "bounce": item.get("bounce", "-")}
-    steps = [{"at": time_of(at), "what": STEPS[name][1].format(**words)} for name, at in known.items()]
-    status = STEPS[max(known, key=lambda name: known[name])][0] if known else "unknown"
-    done = sorted((name for name in DONE if name in known), key=lambda name: (known[name], DONE.index(name)))
+    steps = [{"at": known[name], "what": STEPS[name][1].format(**words)} for name in sorted(known, key=place)]
+    status = STEPS[max(known, key=place)][0] if known else "unknown"
+    done = [name for name in DONE if name in known]
     if record.get("status") == "INPROGRESS":
         until = datetime.fromtimestamp(int(record.get("in_progress_expiration", 0)) / 1000, UTC)
-        locked = f"{until:%Y-%m-%d %H:%M:%S.%f}"[:-3]
-        steps.append({"at": locked, "what": "until then an attempt holds the message, or it was killed; the next one takes over"})
-        status = "in progress"
+        held = until > datetime.now(UTC)
+        told = "until then an attempt holds the message" if held else "an attempt was killed; the next one takes over"
+        steps.append({"at": f"{until:%Y-%m-%d %H:%M:%S.%f}"[:-3], "what": told})
+        status = "in progress" if held else "interrupted"
     if done:
-        status = STEPS[done[-1]][0]
+        status = STEPS[max(done, key=place)][0]
     elif letters:
         status = "given up"
     steps += [{"at": f"{letter['kept_at']}.000", "what": f"in {letter['queue']}: {letter['why']}"} for letter in letters]
@@ -106,7 +124,7 @@ def life(item: dict[str, Any], record: dict[str, Any], letters: list[dict[str, A
         **about,
         "attempts": int(item.get("attempts", 0)),
         "status": status,
-        "steps": sorted(steps, key=lambda one: one["at"]),
+        "steps": sorted(steps, key=lambda one: one["at"][: len("2026-01-31 12:00:00")]),
     }
 
 
@@ -115,20 +133,18 @@ def letters_of(module: AnsibleAWSModule, email: str) -> dict[str, list[dict[str,
     found: dict[str, list[dict[str, Any]]] = {}
     sqs = module.client("sqs")
     for name in module.params["queues"]:
-        queue, receipts = LetterQueue(sqs, name), []
-        try:
-            for letter in queue.take(1000):
-                receipts.append(letter.receipt)
+        with LetterQueue(sqs, name) as queue:
+            for letter in queue.take(MOST_LETTERS):
                 for text, row in zip(letter.messages, letter.rows(), strict=False):
-                    if str(parsed(text).get("email") or "").lower() == email:
+                    if address_of(str(parsed(text).get("email") or "")) == email:
                         found.setdefault(row["message_id"], []).append({**row, "queue": name})
-        finally:
-            queue.give_back(receipts)
+            if queue.more:
+                module.warn(f"{name} has more than {MOST_LETTERS} entries, of which these were looked at")
     return found
 
 
 def work(module: AnsibleAWSModule) -> list[dict[str, Any]]:
-    email = module.params["email"].strip().lower()
+    email = address_of(module.params["email"])
     dynamodb = module.client("dynamodb")
     pages = dynamodb.get_paginator("query").paginate(
         TableName=module.params["mail_table"],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 BATCH = 10
@@ -46,6 +46,11 @@ def parsed(text: str) -> dict[str, Any]:
     return {}
 
 
+def _object(value: Any) -> dict[str, Any]:
+    """The value if it is an object; {} otherwise."""
+    return value if isinstance(value, dict) else {}
+
+
 def moment(milliseconds: str) -> str:
     """SQS's milliseconds as a time to the second, in UTC."""
     return f"{datetime.fromtimestamp(int(milliseconds) / 1000, UTC):%Y-%m-%d %H:%M:%S}"
@@ -63,17 +68,15 @@ def read(entry: dict[str, Any]) -> Letter:
     why, attempts = "not delivered to the function", 0
     notifications: list[Any] = [content]
     if "requestPayload" in content:
-        request, answer = content.get("requestContext") or {}, content.get("responsePayload")
-        words = [request.get("condition")]
-        if isinstance(answer, dict):
-            words += [answer.get("errorType"), answer.get("errorMessage")]
+        request, answer = _object(content.get("requestContext")), _object(content.get("responsePayload"))
+        words = [request.get("condition"), answer.get("errorType"), answer.get("errorMessage")]
         why = ": ".join(str(word) for word in words if word)
-        attempts = int(request.get("approximateInvokeCount") or 0)
-        payload = content["requestPayload"]
-        records = payload.get("Records") if isinstance(payload, dict) else None
-        notifications = [record.get("Sns") for record in records or () if isinstance(record, dict)]
-    elif reason := (entry.get("MessageAttributes") or {}).get("Reason"):
-        why, attempts = f"refused: {reason['StringValue']}", 1
+        count = request.get("approximateInvokeCount")
+        attempts = count if isinstance(count, int) else 0
+        records = _object(content["requestPayload"]).get("Records")
+        notifications = [_object(record).get("Sns") for record in records] if isinstance(records, list) else []
+    elif reason := (entry.get("MessageAttributes") or {}).get("Reason", {}).get("StringValue"):
+        why, attempts = f"refused: {reason}", 1
     texts = [one.get("Message") for one in notifications if isinstance(one, dict)]
     return Letter(
         id=entry["MessageId"],
@@ -86,44 +89,23 @@ def read(entry: dict[str, Any]) -> Letter:
 
 
 class LetterQueue:
-    """A queue of given-up messages."""
+    """A queue of given-up messages; a context manager, at whose end others see again all that was taken and not removed.
+
+    `late` counts the entries that came meanwhile and are left for the next time, `more` tells that the limit left others.
+    """
 
     def __init__(self, sqs: Any, name: str) -> None:
         self._sqs = sqs
         self._url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        self._held: dict[str, str] = {}
+        self.late = 0
+        self.more = False
 
-    def take(self, limit: int) -> Iterator[Letter]:
-        """The entries that are there now, at most `limit`, each hidden from others until it is removed or given back.
+    def __enter__(self) -> LetterQueue:
+        return self
 
-        One that comes while this goes on is left for the next time: it may be one that was just replayed in vain.
-        """
-        began = time.time() * 1000
-        seen: set[str] = set()
-        while len(seen) < limit:
-            got = self._sqs.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=min(BATCH, limit - len(seen)),
-                VisibilityTimeout=LEASE_SECONDS,
-                WaitTimeSeconds=1,  # asks all of SQS's servers
-                AttributeNames=["SentTimestamp"],
-                MessageAttributeNames=["All"],
-            ).get("Messages", [])
-            fresh = [entry for entry in got if entry["MessageId"] not in seen]
-            late = [entry for entry in fresh if float(entry["Attributes"]["SentTimestamp"]) > began]
-            self.give_back([entry["ReceiptHandle"] for entry in late])
-            seen |= {entry["MessageId"] for entry in fresh}
-            if len(fresh) == len(late):
-                return
-            yield from (read(entry) for entry in fresh if entry not in late)
-
-    def topic_arn(self, name: str) -> str:
-        """The ARN of a topic in the queue's own region and account."""
-        attributes = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]
-        _, partition, _, region, account, _ = attributes["QueueArn"].split(":")
-        return f"arn:{partition}:sns:{region}:{account}:{name}"
-
-    def give_back(self, receipts: list[str]) -> None:
-        """Let others see entries again at once."""
+    def __exit__(self, *_: object) -> None:
+        receipts = list(self._held.values())
         for start in range(0, len(receipts), BATCH):
             entries = [
                 {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
@@ -131,6 +113,50 @@ class LetterQueue:
             ]
             self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
-    def remove(self, receipt: str) -> None:
+    def take(self, limit: int) -> Iterator[Letter]:
+        """The entries that are there now, at most `limit`, each hidden from others until the end or until it is removed.
+
+        One that comes while this goes on is left for the next time: it may be one that was just replayed in vain.
+        """
+        seen: set[str] = set()
+        began, taken = float("inf"), 0
+        while taken < limit:
+            answer = self._sqs.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=min(BATCH, limit - taken),
+                VisibilityTimeout=LEASE_SECONDS,
+                WaitTimeSeconds=1,  # asks all of SQS's servers
+                AttributeNames=["SentTimestamp"],
+                MessageAttributeNames=["All"],
+            )
+            got = answer.get("Messages", [])
+            self._held |= {entry["MessageId"]: entry["ReceiptHandle"] for entry in got}
+            if not got:
+                return
+            if not seen:
+                began = _asked_at(answer)
+            fresh = [entry for entry in got if entry["MessageId"] not in seen]
+            seen |= {entry["MessageId"] for entry in fresh}
+            here = [entry for entry in fresh if float(entry["Attributes"]["SentTimestamp"]) < began]
+            self.late += len(fresh) - len(here)
+            taken += len(here)
+            yield from map(read, here)
+        attributes = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"])
+        self.more = int(attributes["Attributes"]["ApproximateNumberOfMessages"]) > 0
+
+    def topic_arn(self, name: str) -> str:
+        """The ARN of a topic in the queue's own region and account."""
+        attributes = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]
+        _, partition, _, region, account, _ = attributes["QueueArn"].split(":")
+        return f"arn:{partition}:sns:{region}:{account}:{name}"
+
+    def remove(self, letter: Letter) -> None:
         """Delete an entry."""
-        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=receipt)
+        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=letter.receipt)
+        self._held.pop(letter.id, None)
+
+
+def _asked_at(answer: dict[str, Any]) -> float:
+    """When SQS answered, in milliseconds of its own clock, which the operator's need not agree with; rounded up to the second."""
+    date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
+    return 1000 * (parsedate_to_datetime(date).timestamp() + 1)

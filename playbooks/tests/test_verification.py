@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -71,12 +72,6 @@ class Channel:
     def published(self) -> list[str]:
         return [message["message_id"] for message in map(json.loads, self._drain("published"))]
 
-    def left(self, queue: str) -> list[str]:
-        found = self._drain(queue)
-        for body in found:
-            self.put(queue, body)
-        return found
-
     def _drain(self, queue: str) -> list[str]:
         sqs, found = self.client("sqs"), []
         while got := sqs.receive_message(QueueUrl=self.urls[queue], MaxNumberOfMessages=10).get("Messages"):
@@ -85,9 +80,15 @@ class Channel:
                 sqs.delete_message(QueueUrl=self.urls[queue], ReceiptHandle=entry["ReceiptHandle"])
         return found
 
-    def done(self, message_id: str, status: str = "COMPLETED") -> None:
+    def waiting(self, queue: str) -> int:
+        """How many entries anybody can take at once."""
+        names = ["ApproximateNumberOfMessages"]
+        found = self.client("sqs").get_queue_attributes(QueueUrl=self.urls[queue], AttributeNames=names)["Attributes"]
+        return int(found["ApproximateNumberOfMessages"])
+
+    def done(self, message_id: str, status: str = "COMPLETED", until: float = 1769860830) -> None:
         key = "mail#" + hashlib.sha256(json.dumps(message_id).encode()).hexdigest()
-        item = {"id": {"S": key}, "status": {"S": status}, "in_progress_expiration": {"N": "1769860830000"}}
+        item = {"id": {"S": key}, "status": {"S": status}, "in_progress_expiration": {"N": str(int(1000 * until))}}
         self.client("dynamodb").put_item(TableName=f"{self.name}-idempotency", Item=item)
 
     def mail(self, message_id: str, email: str = EMAIL, **known: str) -> None:
@@ -119,6 +120,8 @@ class Asked:
         self.params = {name: spec.get("default") for name, spec in module.ARGUMENTS.items()} | options
         self.check_mode = check_mode
         self.client = channel.client
+        self.warnings: list[str] = []
+        self.warn = self.warnings.append
 
 
 def message(message_id: str = "", email: str = EMAIL) -> dict[str, Any]:
@@ -151,15 +154,28 @@ def replay(channel: Channel, check_mode: bool = False, **options: Any) -> dict[s
     return found
 
 
+UNREADABLE = (
+    "{",
+    "[]",
+    {"Type": "Notification"},
+    {"requestPayload": [1]},
+    {"requestPayload": {"Records": [3]}},
+    {"requestPayload": {"Records": 3}},
+    {"requestPayload": {}, "requestContext": "?", "responsePayload": "?"},
+    {"requestPayload": {}, "requestContext": {"approximateInvokeCount": "x"}},
+    {"Type": "Notification", "Message": "\ud800"},
+)
+
+
 def test_each_form_of_entry_is_replayed_and_what_can_not_be_read_stays(channel: Channel) -> None:
     by_topic, by_function = message(), message()
     channel.put(DEAD, notification(by_topic))
     channel.put(DEAD, failed(by_function))
-    for unreadable in ("{", "[]", {"Type": "Notification"}, {"requestPayload": [1]}, {"requestPayload": {"Records": [3]}}):
+    for unreadable in UNREADABLE:
         channel.put(DEAD, unreadable)
     listed = replay(channel, check_mode=True)
     assert (listed["changed"], listed["replayed"]) == (True, 0)
-    assert len(channel.left(DEAD)) == 7
+    assert channel.waiting(DEAD) == 2 + len(UNREADABLE)
 
     done = replay(channel)
     assert (done["changed"], done["replayed"]) == (True, 2)
@@ -168,9 +184,9 @@ def test_each_form_of_entry_is_replayed_and_what_can_not_be_read_stays(channel: 
     assert rows[by_function["message_id"]]["why"] == "RetriesExhausted: MailUndeliveredError: SendGrid answered 503"
     assert rows[by_function["message_id"]]["attempts"] == 3
     assert rows[by_topic["message_id"]]["why"] == "not delivered to the function"
-    assert [row["fate"] for row in done["rows"]].count("unreadable") == 5
+    assert [row["fate"] for row in done["rows"]].count("unreadable") == len(UNREADABLE)
     assert EMAIL not in json.dumps(done)
-    assert len(channel.left(DEAD)) == 5
+    assert channel.waiting(DEAD) == len(UNREADABLE)
 
     again = replay(channel)
     assert (again["changed"], again["replayed"], channel.published()) == (False, 0, [])
@@ -183,7 +199,7 @@ def test_a_poisoned_queue_keeps_no_good_message(channel: Channel) -> None:
     channel.put(DEAD, notification(good))
     assert replay(channel)["replayed"] == 1
     assert channel.published() == [good["message_id"]]
-    assert len(channel.left(DEAD)) == 25
+    assert channel.waiting(DEAD) == 25
 
 
 def test_the_report_waits_for_what_was_replayed(channel: Channel) -> None:
@@ -205,9 +221,35 @@ def test_an_entry_is_deleted_only_once_it_is_published(channel: Channel) -> None
     channel.put(DEAD, notification(message()))
     with pytest.raises(Exception, match="NotFound"):
         replay(channel, topic="no-such-topic")
-    sqs = channel.client("sqs")
-    counts = sqs.get_queue_attributes(QueueUrl=channel.urls[DEAD], AttributeNames=["All"])["Attributes"]
-    assert int(counts["ApproximateNumberOfMessages"]) + int(counts["ApproximateNumberOfMessagesNotVisible"]) == 1
+    assert channel.waiting(DEAD) == 1, "the next run sees it at once"
+    assert replay(channel)["replayed"] == 1
+
+
+def test_what_is_left_is_told(channel: Channel) -> None:
+    for _ in range(3):
+        channel.put(DEAD, notification(message()))
+    done = replay(channel, limit=2)
+    assert (done["replayed"], done["more"]) == (2, True)
+    assert "There are more than redrive_limit: run it again." in told.report(done["rows"], DEAD, done["late"], done["more"])
+    assert replay(channel, limit=2)["more"] is False
+    assert told.report([], DEAD, late=2) == ["2 more came meanwhile: run it again once their cause is gone."]
+    assert told.report([], DEAD) == [f"{DEAD} is empty."]
+
+
+def test_what_comes_meanwhile_is_left_for_the_next_time(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel.put(DEAD, notification(message()))
+    monkeypatch.setattr("playbooks.module_utils.letters._asked_at", lambda _: 0.0)
+    done = replay(channel)
+    assert (done["rows"], done["late"], channel.waiting(DEAD)) == ([], 1, 1)
+
+
+def test_what_was_sent_already_is_not_published_again(channel: Channel) -> None:
+    sent = message()
+    channel.put(DEAD, failed(sent))
+    channel.done(sent["message_id"])
+    done = replay(channel)
+    assert ([row["fate"] for row in done["rows"]], done["replayed"]) == (["sent before"], 0)
+    assert (channel.published(), channel.waiting(DEAD)) == ([], 0)
 
 
 def ask(channel: Channel, email: str = EMAIL) -> list[dict[str, Any]]:
@@ -226,14 +268,14 @@ def test_a_mails_life_is_told_in_order(channel: Channel) -> None:
     known = {name: LATER.format(second) for name, second in times.items()}
     channel.mail("m-1", email, **known, failure="SendGrid answered 503", bounce="550 no such user")
     channel.mail("m-2", email, published_at=LATER.format(1), queued_at=LATER.format(9))
-    channel.done("m-2", "INPROGRESS")
+    channel.done("m-2", "INPROGRESS", until=time.time() + 600)
     channel.mail("m-3", "somebody@example.com")
     second, first = ask(channel, email.upper())
     assert (first["message_id"], first["status"]) == ("m-1", "bounced")
     assert [step["what"] for step in first["steps"]] == [
         "asked for: committed with its user, waiting in the outbox",
         "published to SNS",
-        "an attempt failed, Lambda tries again: SendGrid answered 503",
+        "an attempt failed: SendGrid answered 503",
         "taken by SendGrid",
         "delivered to the receiving server",
         "bounced: 550 no such user",
@@ -241,6 +283,34 @@ def test_a_mails_life_is_told_in_order(channel: Channel) -> None:
     assert first["steps"][0]["at"] == "2026-01-31 12:00:00.000"
     assert (second["message_id"], second["status"]) == ("m-2", "in progress")
     assert email not in json.dumps([first, second])
+
+
+def test_times_of_a_second_alone_keep_their_order(channel: Channel) -> None:
+    """As SendGrid tells them: a mail was taken before it was delivered, in the same second."""
+    email = f"{uuid.uuid4()}@example.com"
+    channel.mail("m-4", email, accepted_at="2026-01-31T12:00:05.377Z", delivered_at="2026-01-31T12:00:05.000Z")
+    (mail,) = ask(channel, email)
+    assert mail["status"] == "delivered"
+    assert [step["what"] for step in mail["steps"]][-2:] == ["taken by SendGrid", "delivered to the receiving server"]
+
+
+def test_a_killed_attempt_is_told_from_one_at_work(channel: Channel) -> None:
+    email = f"{uuid.uuid4()}@example.com"
+    channel.mail("m-5", email)
+    channel.done("m-5", "INPROGRESS", until=time.time() - 1)
+    assert [mail["status"] for mail in ask(channel, email)] == ["interrupted"]
+
+
+def test_an_address_is_looked_up_as_the_service_keeps_it(channel: Channel) -> None:
+    channel.mail("m-6", "ada@xn--bcher-kva.example")
+    assert [mail["message_id"] for mail in ask(channel, " Ada@B\u00fccher.example")] == ["m-6"]
+
+
+def test_a_refused_message_without_a_time_is_found(channel: Channel) -> None:
+    email = f"{uuid.uuid4()}@example.com"
+    channel.put(REFUSED, notification({**message("m-7", email), "occurred_at": "yesterday"}), "malformed")
+    (mail,) = ask(channel, email)
+    assert [step["what"] for step in mail["steps"]] == [f"in {channel.name}-{REFUSED}: refused: malformed"]
 
 
 def test_what_never_reached_the_function_is_found_in_its_queue(channel: Channel) -> None:
@@ -252,7 +322,7 @@ def test_what_never_reached_the_function_is_found_in_its_queue(channel: Channel)
     assert {mail["status"] for mail in mails.values()} == {"given up"}
     assert mails["m-lost"]["steps"][-1]["what"] == f"in {channel.name}-{DEAD}: not delivered to the function"
     assert mails["m-refused"]["steps"][-1]["what"] == f"in {channel.name}-{REFUSED}: refused: sendgrid-400"
-    assert len(channel.left(DEAD)) == 2
+    assert channel.waiting(DEAD) == 2
     assert told.lives(ask(channel, "nobody@example.com"))[0].startswith("No mail to this address")
 
 

@@ -79,10 +79,14 @@ def test_metrics_in_logs(world: World) -> None:
         {"service": "mail", "Sent": [1.0] * 101},
         {"service": "mail", "Sent": True},
         {"service": "mail", "Sent": {"Values": [1]}},
+        {"service": "mail", "Sent": {"Values": [1], "Counts": ["many"]}},
+        {"service": "mail", "Sent": 10**400},
+        {"service": "mail", "Sent": 1, "at": float("nan")},
+        {"service": "mail", "Sent": 1, "at": 1e300},
     ],
 )
 def test_what_breaks_the_specification_is_counted(world: World, members: dict[str, Any]) -> None:
-    log(world, line([["service"]], "Sent", at=int(world.wall * 1000), **members))
+    log(world, line([["service"]], "Sent", **{"at": int(world.wall * 1000), **members}))
     assert sums(world, "Own", "Sent", service="mail")["count"] == 0
     assert sums(world, "AWS/Logs", "EMFValidationErrors", LogGroupName="app")["sum"] == 1
 

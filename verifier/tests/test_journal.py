@@ -53,3 +53,9 @@ def test_no_mail_waits_for_the_journal(
     monkeypatch.setenv("VERIFIER_MAIL_TABLE", "no-such-table")
     assert function(request_message)["sent"] == 1
     assert len(sendgrid.mails) == 1
+
+
+def test_an_address_that_can_not_be_noted_keeps_no_mail(function: Function, sendgrid: SendGrid, request_message: Message) -> None:
+    """Half of a surrogate pair, which JSON can say and UTF-8 can't."""
+    assert function({**request_message, "email": "\ud800@example.com"})["sent"] == 1
+    assert len(sendgrid.mails) == 1

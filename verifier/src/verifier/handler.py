@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyAlreadyInProgressError
+from botocore.exceptions import ClientError
+
 from verifier import mail, message, sendgrid_client
 from verifier.api_key import ApiKey
 from verifier.journal import Journal, now, timestamp
@@ -19,6 +22,10 @@ from verifier.tokens import TokenTable
 
 KEY_REFUSED = (401, 403)
 MESSAGE_KEYS = ("sns_message_id", "message_id", "user_id", "request_id")
+
+
+class MailFailedError(Exception):
+    """An attempt failed for a library's reason, whose own words may quote addresses."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ def services() -> Services:
     )
 
 
-@logger.inject_lambda_context(clear_state=True)
+@logger.inject_lambda_context(clear_state=True, log_event=False)
 @metrics.log_metrics
 def handle(event: Mapping[str, Any], context: Any) -> dict[str, int]:
     """Handle an SNS event and return what became of its messages.
@@ -71,7 +78,8 @@ def handle(event: Mapping[str, Any], context: Any) -> dict[str, int]:
         count(outcome)
         logger.remove_keys(MESSAGE_KEYS)
     if failure is not None:
-        raise failure
+        # Lambda keeps what is raised in its log and in the dead letter.
+        raise failure if _is_own(failure) else MailFailedError(_words(failure)) from None
     return {"sent": outcomes[SENT], "duplicate": outcomes[DUPLICATE], "refused": outcomes[REFUSED]}
 
 
@@ -89,8 +97,10 @@ def _handle(made: Services, notification: Mapping[str, Any], context: Any) -> st
         _refuse(made, notification, refusal, error)
         made.journal.note(request, notification, refused_at=now(), refusal=refusal)
         return REFUSED
+    except IdempotencyAlreadyInProgressError:  # another delivery is at it, and notes what comes of it
+        raise
     except Exception as error:
-        made.journal.note(request, notification, failed_at=now(), failure=_words(error) or type(error).__name__)
+        made.journal.note(request, notification, failed_at=now(), failure=_words(error))
         raise
     made.journal.note(request, notification, accepted_at=result["sent_at"])
     if seen:
@@ -107,9 +117,17 @@ def _refuse(made: Services, notification: Mapping[str, Any], refusal: str, error
     return REFUSED
 
 
-def _words(error: Exception) -> str | None:
-    """An error's text if it is our own, which names no addresses; others' may."""
-    return str(error) if type(error).__module__.split(".")[0] == "verifier" else None
+def _is_own(error: Exception) -> bool:
+    return type(error).__module__.split(".")[0] == "verifier"
+
+
+def _words(error: Exception) -> str:
+    """An error's text if it is our own, which names no addresses; others' may: their names and AWS's error codes alone."""
+    if _is_own(error):
+        return str(error)
+    chain = [error, error.__cause__]
+    codes = [str(each.response["Error"]["Code"]) for each in chain if isinstance(each, ClientError)]
+    return ": ".join([type(error).__name__, *codes])
 
 
 def _send(made: Services, request: message.Message) -> Result:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 
 from verifier.aws import CONFIG
 from verifier.message import Message
@@ -36,6 +35,12 @@ class Journal:
 
     def note(self, request: Message, notification: Mapping[str, Any], **steps: str) -> None:
         """Add an attempt and what came of it; what can't be noted is logged."""
+        try:
+            self._note(request, notification, steps)
+        except Exception as error:  # whatever it is, the mail has gone or will come again for reasons of its own
+            logger.warning("a step of a mail is not noted", extra={"error": type(error).__name__})
+
+    def _note(self, request: Message, notification: Mapping[str, Any], steps: Mapping[str, str]) -> None:
         values = {
             "user_id": request.user_id,
             "request_id": request.request_id,
@@ -47,17 +52,14 @@ class Journal:
         if notification.get("Timestamp"):  # the first time; a replay publishes once more
             values["published_at"] = str(notification["Timestamp"])
             sets.append("#published_at = if_not_exists(#published_at, :published_at)")
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key={"message_id": {"S": request.message_id}},
-                UpdateExpression=f"SET {', '.join(sets)} ADD #attempts :one",
-                ExpressionAttributeNames={f"#{name}": name for name in (*values, "expires_at", "attempts")},
-                ExpressionAttributeValues={
-                    **{f":{name}": {"S": value} for name, value in values.items()},
-                    ":expires_at": {"N": str(int(time.time()) + REMEMBER_SECONDS)},
-                    ":one": {"N": "1"},
-                },
-            )
-        except (BotoCoreError, ClientError) as error:
-            logger.warning("a step of a mail is not noted", extra={"error": type(error).__name__})
+        self._client.update_item(
+            TableName=self._table,
+            Key={"message_id": {"S": request.message_id}},
+            UpdateExpression=f"SET {', '.join(sets)} ADD #attempts :one",
+            ExpressionAttributeNames={f"#{name}": name for name in (*values, "expires_at", "attempts")},
+            ExpressionAttributeValues={
+                **{f":{name}": {"S": value} for name, value in values.items()},
+                ":expires_at": {"N": str(int(time.time()) + REMEMBER_SECONDS)},
+                ":one": {"N": "1"},
+            },
+        )

@@ -11,10 +11,12 @@ from sendgrid import SendGridAPIClient
 from verifier.mail import Mail
 
 ACCEPTED = 202
+# Request timeout, too early, too many requests: no word on the mail itself.
+TEMPORARY = (408, 425, 429)
 
 
 class MailUndeliveredError(Exception):
-    """SendGrid is busy (429), failing (5xx), out of reach or not itself: worth trying again."""
+    """SendGrid is busy (TEMPORARY), failing (5xx), out of reach or not itself: worth trying again."""
 
 
 class MailRefusedError(Exception):
@@ -53,7 +55,7 @@ def send(*, api_key: str, host: str, timeout_seconds: float, sender: str, recipi
         answer = client.mail.send.post(request_body=body)
     except HTTPError as error:
         status = int(error.status_code)
-        if status == 429 or status >= 500:
+        if not 400 <= status < 500 or status in TEMPORARY:
             raise MailUndeliveredError(f"SendGrid answered {status}") from None
         raise MailRefusedError(status) from None
     except (OSError, HTTPException) as error:

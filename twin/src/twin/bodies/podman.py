@@ -151,9 +151,9 @@ class Podman:
                 if self._run("ps", "--all", "--quiet"):  # another twin has started one meanwhile
                     return
                 shutil.rmtree(self.settings.runroot, ignore_errors=True)
-            if not _CACHE.with_name("storage").exists():
-                shutil.rmtree(_CACHE, ignore_errors=True)
-            sweep()
+                if not _CACHE.with_name("storage").exists():
+                    shutil.rmtree(_CACHE, ignore_errors=True)
+                    sweep()
 
     def settle(self) -> None:
         """Wait for the end of podman commands that a killed twin of this name left at work."""

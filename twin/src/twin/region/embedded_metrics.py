@@ -17,6 +17,7 @@ from twin.region.patch import wrap
 from twin.region.region import Region
 
 MOST_METRICS, MOST_VALUES, MOST_DIMENSIONS = 100, 100, 30
+LATEST = 253402300800000  # the year 10000, in milliseconds
 
 
 class Invalid(ValueError):
@@ -29,7 +30,8 @@ def install(region: Region) -> None:
         answer = original(self, log_group_name, log_stream_name, log_events)
         for event in log_events:
             try:
-                for metric, at, sample, resolution in metrics_in(str(event["message"]), event["timestamp"] / 1000):
+                # All of a line's metrics or none.
+                for metric, at, sample, resolution in list(metrics_in(str(event["message"]), event["timestamp"] / 1000)):
                     store_of(region.backend("cloudwatch")).put(metric, at, sample, resolution)
             except Invalid:
                 region.metric("AWS/Logs", "EMFValidationErrors", {"LogGroupName": log_group_name}, 1, "Count")
@@ -42,14 +44,14 @@ def metrics_in(line: str, logged: float) -> Iterator[tuple[MetricKey, float, Agg
         return
     try:
         document = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return  # a line like any other
     if not isinstance(document, dict) or not isinstance(document.get("_aws"), dict):
         return
     head = document["_aws"]
     at = head.get("Timestamp", logged * 1000)
     directives = head.get("CloudWatchMetrics", [])
-    if not isinstance(at, int | float) or not isinstance(directives, list):
+    if not isinstance(at, int | float) or not abs(at) < LATEST or not isinstance(directives, list):
         raise Invalid("Timestamp, CloudWatchMetrics")
     for directive in directives:
         try:
@@ -62,7 +64,7 @@ def metrics_in(line: str, logged: float) -> Iterator[tuple[MetricKey, float, Agg
                 for names in sets:
                     dimensions = {name: _dimension(document[name]) for name in names}
                     yield key(namespace, metric["Name"], dimensions, metric.get("Unit", "None")), at / 1000, sample, resolution
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise Invalid(str(error)) from None
 
 
