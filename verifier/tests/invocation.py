@@ -36,7 +36,7 @@ def event(*messages: Mapping[str, Any] | str, at: str = "2026-01-31T12:00:00.000
 
 
 def child(environment: Mapping[str, str], content: Mapping[str, Any], seconds: float, said: Connection) -> None:
-    """The main function of a process that serves one invocation, and says what the handler returned or raised."""
+    """The main function of a process that serves one invocation, and says what the handler returned, or the words it raised."""
     os.environ.update(environment)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     from verifier.handler import handle
@@ -44,4 +44,4 @@ def child(environment: Mapping[str, str], content: Mapping[str, Any], seconds: f
     try:
         said.send(("returned", handle(content, Context(seconds))))
     except Exception as error:
-        said.send(("raised", type(error).__name__))
+        said.send(("raised", str(error)))

@@ -172,7 +172,7 @@ def test_killed_around_keeping_a_refused_message(
 def test_dynamodb_fails_after_the_send(crashing: Lambda, sendgrid: SendGrid, items: Items) -> None:
     table = crashing.environment["VERIFIER_IDEMPOTENCY_TABLE"]
     crashing.wire.before = lambda *what: 500 if what == ("UpdateItem", table) else None
-    assert crashing.invoke(LOCK_SECONDS) == ("raised", "IdempotencyPersistenceLayerError")
+    assert crashing.invoke(LOCK_SECONDS) == ("raised", "IdempotencyPersistenceLayerError: InternalServerError")
     crashing.wire.before = lambda *_: None
     assert crashing.retry() == ONE
     assert len(sendgrid.mails) == working(sendgrid, items) == 2
