@@ -24,7 +24,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
-class Alone:
+class Service:
     """The running service: its address, and its processes by name."""
 
     url: str
@@ -36,7 +36,7 @@ class Alone:
 
 
 @contextmanager
-def service(database: str, topic: str, log: Path) -> Iterator[Alone]:
+def service(database: str, topic: str, log: Path) -> Iterator[Service]:
     """Run the service and its publisher on an empty database, as their units do, with their own defaults."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -66,19 +66,30 @@ def service(database: str, topic: str, log: Path) -> Iterator[Alone]:
             return False
 
     with log.open("wb") as output:
-        subprocess.run([sys.executable, *_MIGRATE], cwd=ROOT, env=environment, stdout=output, stderr=output, check=True)
+        migration = subprocess.run([sys.executable, *_MIGRATE], cwd=ROOT, env=environment, stdout=output, stderr=output)
+        if migration.returncode:
+            raise Failure(f"the migration ended with {migration.returncode}: {log} says why")
         try:
             for name, arguments in (("service", _GUNICORN), ("publisher", _OUTBOX)):
                 processes[name] = subprocess.Popen(
                     [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
                 )
             wait_for("the service", ready, 60)
-            yield Alone(url, processes)
+            yield Service(url, processes)
         finally:
             for process in processes.values():
                 process.send_signal(signal.SIGTERM)
             for process in processes.values():
-                process.wait(60)
+                _ended(process)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    """Wait for its orderly end; one that does not come to it is killed."""
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def used(pid: int) -> float:

@@ -24,7 +24,7 @@ from evenkeel.bench_signups import signups
 from evenkeel.host import ROOT
 from evenkeel.scores import FILE, BoundMissed, keep, row, table
 from evenkeel.stack import Stack
-from evenkeel.steps import Failure, Steps, stop, wait_for
+from evenkeel.steps import Failure, Steps, last_line, stop, wait_for
 from evenkeel.target import Target
 
 LOSSES, FAILOVERS, SIGNUPS, JOURNEYS = 3, 3, 200, 10
@@ -130,7 +130,7 @@ def scale() -> str:
         command = [sys.executable, "-m", "pytest", "twin/tests/test_scale.py", "-q"]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Failure(f"the twin does not keep up: {done.stdout.strip().splitlines()[-1]}")
+            raise Failure(f"the twin does not keep up: {last_line(done.stdout)}")
         figures: dict[str, Any] = json.loads(report.read_text())
         return table(("what", f"in {SCALE_SECONDS} s"), [f"| {name} | {value} |" for name, value in figures.items()])
 

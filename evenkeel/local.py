@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evenkeel.host import ROOT
-from evenkeel.steps import Failure, wait_for
+from evenkeel.steps import Failure, last_line, wait_for
 
 API_PORT = 4566
 MAIL_PORT = 8025
@@ -124,7 +124,7 @@ class Local:
         """Make the images that bodies start from."""
         done = subprocess.run(self.command("prepare"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Failure(_last_line(done.stderr))
+            raise Failure(last_line(done.stderr))
 
     def start(self) -> bool:
         """Start the region unless it runs; returns whether it had to be started. One that was killed goes on where it was."""
@@ -143,7 +143,7 @@ class Local:
         def ready() -> bool:
             if process.poll() is not None:
                 raise Failure(
-                    f"the twin did not start: {_last_line(self.log.read_text())} (its log: {self.log.relative_to(ROOT)})"
+                    f"the twin did not start: {last_line(self.log.read_text())} (its log: {self.log.relative_to(ROOT)})"
                 )
             return self.answers()
 
@@ -168,7 +168,7 @@ class Local:
         if self.store.exists():
             done = subprocess.run(self.command("clear"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise Failure(_last_line(done.stderr))
+                raise Failure(last_line(done.stderr))
         for entry in self.state.iterdir() if self.state.exists() else ():
             if entry.name in ("images.json", "up.lock"):
                 continue
@@ -193,8 +193,3 @@ def _zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"

@@ -42,6 +42,8 @@ def renew(source: Path, python: str, keep: bool = False) -> None:
 
 
 if __name__ == "__main__":
+    if unknown := set(sys.argv[1:]) - {"--keep"}:
+        stop(f"{', '.join(sorted(unknown))} is unknown here; there is --keep")
     for file, version in LOCKS.items():
         renew(file, version, keep="--keep" in sys.argv[1:])
         print(f"renewed {file.with_suffix('.txt').relative_to(ROOT)}")

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
+from tempfile import NamedTemporaryFile
 
 from evenkeel.host import ROOT, VENV
 from evenkeel.steps import Failure
@@ -31,7 +32,6 @@ def run(target: Target, name: str, variables: dict[str, str] | None = None) -> N
     log = target.state / f"{name}.log"
     log.unlink(missing_ok=True)
     command = [str(VENV / "bin" / "ansible-playbook"), str(FOLDER / f"{name}.yml"), f"--extra-vars=@{_settings(target)}"]
-    command += [f"--extra-vars={json.dumps(given)}", *shlex.split(os.environ.get("ARGS", ""))]
     environment = {
         **target.environment(),
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -46,16 +46,26 @@ def run(target: Target, name: str, variables: dict[str, str] | None = None) -> N
         command = ["nice", f"--adjustment={NICE}", *command]
     # Who reads what it says is gone when this process is killed: then it ends too, and does not work on unseen.
     command = ["setpriv", "--pdeathsig=TERM", *command]
+    # A file that only we can read: a person's address is nobody's business who lists processes.
+    with NamedTemporaryFile("w", prefix="evenkeel-", suffix=".json") as file:
+        json.dump(given, file)
+        file.flush()
+        command += [f"--extra-vars=@{file.name}", *shlex.split(os.environ.get("ARGS", ""))]
+        status = _status(command, environment)
+    if status:
+        raise Failure(f"{name} failed (what each task did: {log.relative_to(ROOT)})")
+
+
+def _status(command: list[str], environment: dict[str, str]) -> int:
+    """Run it to its end, relay what it says, and return its exit status."""
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         relay(process.stdout or ())
-        status = process.wait()
+        return process.wait()
     except BaseException:
         process.send_signal(signal.SIGINT)
         process.wait()
         raise
-    if status:
-        raise Failure(f"{name} failed (what each task did: {log.relative_to(ROOT)})")
 
 
 def relay(lines: Iterable[str]) -> None:

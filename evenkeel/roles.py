@@ -39,14 +39,14 @@ def machines() -> Iterator[dict[str, str]]:
     own = Settings(state=SCRATCH.state, store=SCRATCH.store, name=SCRATCH.name, slot=SCRATCH.slot)
     podman = Podman(own)
     own.state.mkdir(parents=True, exist_ok=True)
-    debian.build(podman, own.state / "debian.log")
     wheels, _ = packages.wheelhouse()
     tables = _tables()
     keeper = f"{own.name}-keeper"
-    podman.remove(keeper)
-    # Molecule's podman takes no part in the regions' locks: as long as there is a container, none of them tidies the store.
-    podman.run("create", f"--name={keeper}", f"--label={LABEL}={own.name}", "--network=none", debian.IMAGE)
     try:
+        debian.build(podman, own.state / "debian.log")
+        podman.remove(keeper)
+        # Molecule's podman takes no part in the regions' locks: while there is a container, none of them tidies the store.
+        podman.run("create", f"--name={keeper}", f"--label={LABEL}={own.name}", "--network=none", debian.IMAGE)
         yield {
             **podman.environment,
             "ANSIBLE_HOME": str(own.state / "ansible"),
@@ -81,11 +81,11 @@ def run(role: str, environment: dict[str, str]) -> int:
     own = {**os.environ, **environment, "MOLECULE_EPHEMERAL_DIRECTORY": str(SCRATCH.state / role)}
     folder = ROOT / "roles" / role
     molecule = str(VENV / "bin" / "molecule")
-    process = subprocess.Popen([molecule, "test"], cwd=folder, env=own, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen([molecule, "test"], cwd=folder, env=own, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         return process.wait()
     except BaseException:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # Ansible's processes too: they would work on what is destroyed now
         process.wait()
         subprocess.run([molecule, "destroy"], cwd=folder, env=own, stdin=subprocess.DEVNULL, capture_output=True)
         raise

@@ -6,35 +6,41 @@ The font is the machine's own; where Debian's fonts-inter is installed, it is In
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from contextlib import nullcontext
+import tempfile
+from pathlib import Path
 
+from evenkeel import scratch
 from evenkeel.host import ROOT
 from evenkeel.steps import Failure, stop
-from evenkeel.test import SCRATCH, database
 
 FOLDER = ROOT / "docs" / "pictures" / "pages"
 TEST = "app/tests/test_browser.py::test_the_whole_way"
 
 
+def take(folder: Path) -> None:
+    """Take them into an empty folder. Raises Failure."""
+    with scratch.images(), scratch.database() as url:
+        environment = {**os.environ, "SIGNUP_TEST_DATABASE_URL": url, "SIGNUP_PICTURES": str(folder)}
+        if subprocess.run([sys.executable, "-m", "pytest", TEST], cwd=ROOT, env=environment).returncode:
+            raise Failure("the pages' own test failed, so there are no pictures of them; the old ones stay")
+    taken = map(str, folder.glob("*.png"))
+    subprocess.run(["pngquant", "--force", "--ext=.png", "--speed=1", "--strip", "--", *taken], check=True)
+
+
 def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for old in FOLDER.glob("*.png"):
-        old.unlink()
-    given = os.environ.get("SIGNUP_TEST_DATABASE_URL")
-    try:
-        if not given:
-            SCRATCH.prepare()
-        with nullcontext(given) if given else database() as url:
-            environment = {**os.environ, "SIGNUP_TEST_DATABASE_URL": url, "SIGNUP_PICTURES": str(FOLDER)}
-            if subprocess.run([sys.executable, "-m", "pytest", TEST], cwd=ROOT, env=environment).returncode:
-                stop("the pages' own test failed, so there are no pictures of them")
-    except Failure as failure:
-        stop(str(failure))
-    taken = sorted(FOLDER.glob("*.png"))
-    subprocess.run(["pngquant", "--force", "--ext=.png", "--speed=1", "--strip", "--", *map(str, taken)], check=True)
-    print("".join(f"{path.relative_to(ROOT)}  {path.stat().st_size / 1000:.0f} kB\n" for path in taken), end="")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            take(folder)
+        except Failure as failure:
+            stop(str(failure))
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        shutil.copytree(folder, FOLDER)
+    for path in sorted(FOLDER.iterdir()):
+        print(f"{path.relative_to(ROOT)}  {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from evenkeel.host import ROOT
+from evenkeel.steps import Failure, last_line
 
 TIMEOUT = 60.0
 PASSWORD = "measured twice, cut once"  # noqa: S105 - of nobody
@@ -68,7 +69,8 @@ class Client:
         head = f"POST /v1/user HTTP/1.1\r\nHost: {self._where.netloc}\r\nContent-Type: application/json\r\n"
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         answer = (await reader.readuntil(b"\r\n\r\n")).lower()
-        await reader.readexactly(int(answer.split(b"content-length:")[1].split(b"\r\n")[0]))
+        length = answer.partition(b"content-length:")[2].partition(b"\r\n")[0]
+        await reader.readexactly(int(length))  # none is a ValueError, as a broken one
         if b"connection: close" in answer:
             self.close()
         return int(answer.split()[1])
@@ -115,9 +117,14 @@ async def opened(url: str, rate: float, count: int, seen: Seen) -> None:
 
 
 def load(url: str, count: int, *options: str) -> dict[str, Any]:
-    """Run this in a process of its own; returns what it saw, and the seconds and the processor time that it took."""
+    """Run this in a process of its own; returns what it saw, and the seconds and the processor time that it took.
+
+    Raises Failure.
+    """
     command = [sys.executable, "-m", "evenkeel.signup_load", url, f"--count={count}", *options]
-    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise Failure(f"the load generator ended with {done.returncode}: {last_line(done.stderr)}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

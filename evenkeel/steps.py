@@ -60,6 +60,12 @@ def wait_for(what: str, ready: Callable[[], bool], seconds: float, period: float
         time.sleep(period)
 
 
+def last_line(text: str) -> str:
+    """What a program said last, which mostly is why it ended."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"
+
+
 def stop(message: str) -> NoReturn:
     print(f"evenkeel: {message}", file=sys.stderr)
     raise SystemExit(1)

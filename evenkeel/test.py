@@ -7,57 +7,21 @@ runs only when it is named. With --conformance, those that prove rules of AWS's 
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+from evenkeel import scratch
 from evenkeel.host import ROOT
-from evenkeel.local import Local
 from evenkeel.stack import FOLDER, settings
 from evenkeel.steps import Failure, stop
-from twin.bodies import postgres
-from twin.bodies.podman import Podman
-from twin.settings import Settings
 
 SUITES = ("app", "verifier", "terraform", "playbooks", "twin", "journey")
 # Not among them, so that `make test` stays within 45 minutes on two cores.
 LONG = "rollouts"
 LONG_FOLDERS = ("playbooks/tests", "tests")
 PROVING = ("twin", "journey")
-# A store user of its own, beside any region that runs.
-SCRATCH = Local("test-database", 98)
-SCRATCH_SETTINGS = Settings(state=SCRATCH.state, store=SCRATCH.store, name=SCRATCH.name, slot=SCRATCH.slot)
-
-
-@contextmanager
-def database() -> Iterator[str]:
-    """A PostgreSQL server on a loopback port, of the version that the platform runs; yields its URL."""
-    own = SCRATCH_SETTINGS
-    podman = Podman(own)
-    podman.configure()
-    shutil.rmtree(own.state, ignore_errors=True)
-    own.state.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    password = secrets.token_urlsafe(16)
-    # Tests that stop a conversation at a word have to read it.
-    parameters = {"max_connections": "300", "rds.force_ssl": "0"}
-    server = postgres.Server(
-        SCRATCH.name, own.state, "tester", password, "tests", port=port, listen="127.0.0.1", parameters=parameters
-    )
-    try:
-        postgres.start(podman, server)
-        postgres.wait_ready(podman, server)
-        yield f"postgresql://tester:{password}@127.0.0.1:{port}/tests"
-    finally:
-        podman.remove(SCRATCH.name)
-        shutil.rmtree(own.state, ignore_errors=True)
 
 
 def run(suite: str, conformance: bool = False) -> int:
@@ -85,7 +49,7 @@ def run(suite: str, conformance: bool = False) -> int:
     command.append(folder)
     if suite != "app":
         return subprocess.run(command, cwd=ROOT, env=environment).returncode
-    with database() as url:
+    with scratch.database() as url:
         return subprocess.run(command, cwd=ROOT, env={**environment, "SIGNUP_TEST_DATABASE_URL": url}).returncode
 
 
@@ -107,18 +71,16 @@ def main(names: list[str]) -> int:
     if unknown:
         stop(f"there is no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)} and {LONG}")
     began = time.monotonic()
+    summary = []
     try:
-        SCRATCH.prepare()
+        with scratch.images():
+            for suite in names or SUITES:
+                print(f"\n== {suite} ({time.monotonic() - began:.0f} s since the start)", flush=True)
+                started = time.monotonic()
+                status = run(suite, conformance)
+                summary.append((suite, status, time.monotonic() - started))
     except Failure as failure:
         stop(str(failure))
-    summary = []
-    for suite in names or SUITES:
-        print(f"\n== {suite} ({time.monotonic() - began:.0f} s since the start)", flush=True)
-        started = time.monotonic()
-        status = run(suite, conformance)
-        summary.append((suite, status, time.monotonic() - started))
-    # Making the images left podman's traces, whichever suites have run.
-    Podman(SCRATCH_SETTINGS).leave()
     print()
     for suite, status, seconds in summary:
         print(f"{suite:10} {'passed' if status == 0 else f'FAILED ({status})'} in {seconds:.0f} s")

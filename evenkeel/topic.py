@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,18 +27,13 @@ class Topic:
     def __init__(self) -> None:
         self.taken = 0
         self.url = ""
-        self._at = 0.0
-
-    def quiet(self, seconds: float = 2.0) -> bool:
-        """Whether no message has come for so long: longer than the publisher pauses."""
-        return time.monotonic() - self._at > seconds
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 ids = _ID.findall(await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0])))
-                self.taken, self._at = self.taken + len(ids), time.monotonic()
+                self.taken += len(ids)
                 body = _BODY % b"".join(_MEMBER % each for each in ids)
                 writer.write(_ANSWER % (len(body), body))
         except (EOFError, OSError):

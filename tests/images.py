@@ -8,8 +8,6 @@ from typing import Any
 
 from support import Platform, wait_until
 
-from evenkeel import status
-
 PYTHON = "/opt/signup/current/lib/python3.13/site-packages/signup"
 # Answers in the application's place where `condition` holds, `started` seconds after 1970 being when its process began.
 WRAPPER = """
@@ -62,7 +60,7 @@ PYTHON""",
 
 def running_image(platform: Platform) -> str:
     """The AMI of every instance of the fleet."""
-    rows = status.fleet(platform.target, platform.outputs["autoscaling_group_name"])
+    rows = platform.fleet()
     (image_id,) = {row["image"] for row in rows}
     return image_id
 

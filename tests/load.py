@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import statistics
 import threading
 import time
 import uuid
@@ -92,6 +93,10 @@ class Load:
 
     def sent(self, since: float = 0.0, until: float = float("inf")) -> list[Outcome]:
         return [one for one in list(self.outcomes) if since <= one.at < until]
+
+    def p99(self, since: float = 0.0, until: float = float("inf")) -> float:
+        """Milliseconds that one in a hundred of the span's answers took longer than."""
+        return round(1000 * statistics.quantiles([one.seconds for one in self.sent(since, until)], n=100)[98], 1)
 
 
 @contextmanager

@@ -72,6 +72,12 @@ class Channel:
             "limbo": messages - sent - refused - dead,
         }
 
+    def twice(self, published: Iterable[str]) -> set[str]:
+        """Those that were mailed, and lie in a queue nevertheless."""
+        done = self.done()
+        kept = {*self.given_up("dead-letter"), *self.given_up("refused")}
+        return {message for message in kept & set(published) if key(message) in done}
+
     def _scan(self, table: str) -> Iterator[dict[str, Any]]:
         for page in self.clients("dynamodb").get_paginator("scan").paginate(TableName=table):
             yield from page["Items"]

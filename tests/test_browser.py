@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,26 +23,17 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def base_url(request: pytest.FixtureRequest) -> str:
-    """The platform's own address, or that of any other service: SERVICE_URL, with its MAIL_SINK_URL."""
-    return os.environ.get("SERVICE_URL") or request.getfixturevalue("platform").url
-
-
-@pytest.fixture(scope="module")
-def sink_url(request: pytest.FixtureRequest) -> str:
-    if "SERVICE_URL" in os.environ:
-        return os.environ["MAIL_SINK_URL"]
-    platform: Platform = request.getfixturevalue("platform")
-    return str(platform.local.mail_url)
+def base_url(platform: Platform) -> str:
+    return platform.url
 
 
 @pytest.fixture
-def links(base_url: str, sink_url: str) -> Callable[[str], list[str]]:
+def links(platform: Platform) -> Callable[[str], list[str]]:
     """The links that an address was mailed."""
 
     def find(email: str) -> list[str]:
-        mails = requests.get(f"{sink_url}/messages", params={"to": email}, timeout=10).json()
-        return [re.search(rf"{re.escape(base_url)}/verify\?token=[\w-]+", mail["text"])[0] for mail in mails]  # type: ignore[index]
+        link = rf"{re.escape(platform.url)}/verify\?token=[\w-]+"
+        return [re.search(link, mail["text"])[0] for mail in platform.mails(email)]  # type: ignore[index]
 
     return find
 

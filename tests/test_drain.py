@@ -11,8 +11,6 @@ from typing import Any
 from load import Load, Outcome, load
 from support import Platform, wait_until
 
-from evenkeel import status
-
 RATE = 50
 # What the machine's shutdown and the twin's loop may take beyond what the configuration bounds.
 SLACK = 30
@@ -82,12 +80,8 @@ def nobody_noticed(running: Load, leaving: Exit) -> None:
     assert len(failed) <= 0.01 * len(running.sent()), told(failed, leaving)
 
 
-def fleet(platform: Platform) -> list[dict[str, str]]:
-    return status.fleet(platform.target, platform.outputs["autoscaling_group_name"])
-
-
 def whole(platform: Platform, without: str) -> bool:
-    rows = fleet(platform)
+    rows = platform.fleet()
     ready = all(row["target"] == "healthy" and row["lifecycle"] == "InService" for row in rows)
     return len(rows) == 3 and ready and without not in {row["instance"] for row in rows}
 
@@ -110,7 +104,7 @@ def test_every_timeout_follows_from_one_variable(platform: Platform) -> None:
     drain = drain_seconds(platform)
     assert hook(platform)["HeartbeatTimeout"] == max(30, drain + 15)
     assert hook(platform)["DefaultResult"] == "CONTINUE"
-    instance = fleet(platform)[0]["instance"]
+    instance = platform.fleet()[0]["instance"]
     assert f"SIGNUP_DRAIN_SECONDS={drain}" in platform.podman("exec", instance, "cat", "/etc/signup/signup.env").splitlines()
     for unit in ("signup.service", "signup-outbox.service"):
         shown = platform.podman("exec", instance, "systemctl", "show", unit, "--property=TimeoutStopUSec", "--value")
@@ -121,7 +115,7 @@ def test_every_timeout_follows_from_one_variable(platform: Platform) -> None:
 
 
 def test_an_instance_leaves_under_load_and_nobody_notices(platform: Platform) -> None:
-    victim = fleet(platform)[0]["instance"]
+    victim = platform.fleet()[0]["instance"]
     drain = drain_seconds(platform)
     leaving = Exit(platform, victim)
     with load(platform.url, RATE) as running:
@@ -160,7 +154,7 @@ def test_an_instance_leaves_under_load_and_nobody_notices(platform: Platform) ->
 
 
 def test_a_dead_agent_delays_an_exit_by_the_hooks_timeout_and_no_more(platform: Platform) -> None:
-    victim = fleet(platform)[1]["instance"]
+    victim = platform.fleet()[1]["instance"]
     platform.podman("exec", victim, "systemctl", "stop", "signup-drain.service", "signup-leave.path")
     leaving = Exit(platform, victim)
     with load(platform.url, RATE) as running:

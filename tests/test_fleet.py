@@ -8,15 +8,9 @@ import time
 import requests
 from support import Platform, wait_until
 
-from evenkeel import status
-
-
-def fleet(platform: Platform) -> list[dict[str, str]]:
-    return status.fleet(platform.target, platform.outputs["autoscaling_group_name"])
-
 
 def test_three_zones_and_one_baked_image(platform: Platform) -> None:
-    rows = fleet(platform)
+    rows = platform.fleet()
     assert len({row["zone"] for row in rows}) == len(rows) == 3
     assert {row["target"] for row in rows} == {"healthy"}
     (image_id,) = {row["image"] for row in rows}
@@ -28,7 +22,7 @@ def test_three_zones_and_one_baked_image(platform: Platform) -> None:
 
 
 def test_instances_know_themselves_from_imdsv2(platform: Platform) -> None:
-    row = fleet(platform)[0]
+    row = platform.fleet()[0]
     url = "http://169.254.169.254/latest"
     without = platform.podman("exec", row["instance"], "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{url}/meta-data/")
     assert without == "401"
@@ -44,7 +38,7 @@ def test_instances_know_themselves_from_imdsv2(platform: Platform) -> None:
 
 
 def test_the_service_is_confined(platform: Platform) -> None:
-    instance = fleet(platform)[0]["instance"]
+    instance = platform.fleet()[0]["instance"]
     for unit in ("signup.service", "signup-outbox.service"):
         shown = platform.podman("exec", instance, "systemctl", "show", unit, "--property=User,ActiveState,MainPID")
         properties = dict(line.split("=", 1) for line in shown.splitlines())
@@ -68,7 +62,7 @@ def test_the_service_is_confined(platform: Platform) -> None:
 
 
 def test_a_killed_instance_is_replaced_and_clients_hardly_notice(platform: Platform) -> None:
-    rows = fleet(platform)
+    rows = platform.fleet()
     victim = rows[0]
     outcomes: list[tuple[float, int]] = []
     done = threading.Event()
@@ -94,7 +88,7 @@ def test_a_killed_instance_is_replaced_and_clients_hardly_notice(platform: Platf
         platform.podman("kill", victim["instance"])
 
         def restored() -> bool:
-            now = fleet(platform)
+            now = platform.fleet()
             return (
                 victim["instance"] not in {row["instance"] for row in now}
                 and len(now) == 3
@@ -106,7 +100,7 @@ def test_a_killed_instance_is_replaced_and_clients_hardly_notice(platform: Platf
     finally:
         done.set()
         client.join()
-    assert {row["zone"] for row in fleet(platform)} == {row["zone"] for row in rows}
+    assert {row["zone"] for row in platform.fleet()} == {row["zone"] for row in rows}
     before = [code for at, code in outcomes if at < killed]
     assert set(before) == {200}
     # Detection takes two failed checks, five seconds apart, each with two seconds to answer; beyond that nobody may notice.
@@ -125,7 +119,7 @@ def test_a_killed_instance_is_replaced_and_clients_hardly_notice(platform: Platf
 
 
 def test_a_reboot_is_no_loss(platform: Platform) -> None:
-    row = fleet(platform)[1]
+    row = platform.fleet()[1]
     platform.podman("exec", row["instance"], "touch", "/run/before-reboot")
     platform.target.client("ec2").reboot_instances(InstanceIds=[row["instance"]])
     look = ("exec", row["instance"], "sh", "-c", "test -e /run/before-reboot || echo gone")
@@ -133,4 +127,4 @@ def test_a_reboot_is_no_loss(platform: Platform) -> None:
     # Until its service answers, requests that the load balancer sends there before it has noticed are refused.
     ask = ("exec", row["instance"], "curl", "-fsS", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:8080/healthz")
     wait_until("its service", lambda: platform.podman(*ask, check=False) == "200")
-    wait_until("the same instance healthy again", lambda: row in fleet(platform))
+    wait_until("the same instance healthy again", lambda: row in platform.fleet())

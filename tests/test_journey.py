@@ -8,26 +8,14 @@ import re
 import uuid
 
 import requests
-from support import Platform, wait_until
+from support import PASSWORD, Platform, wait_until
 
-PASSWORD = "a harbour for every ship"
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
-
-
-def sign_up(platform: Platform, email: str) -> requests.Response:
-    person = {"first_name": "Grace", "last_name": "Hopper", "email": email, "password": PASSWORD}
-    return requests.post(f"{platform.url}/v1/user", json=person, timeout=30)
-
-
-def mails(platform: Platform, email: str) -> list[dict[str, object]]:
-    response = requests.get(f"{platform.local.mail_url}/messages", params={"to": email}, timeout=10)
-    found: list[dict[str, object]] = response.json()
-    return found
 
 
 def test_a_signup_is_verified(platform: Platform) -> None:
     email = f"grace-{uuid.uuid4().hex[:8]}@example.com"
-    created = sign_up(platform, email)
+    created = platform.sign_up(email)
     assert created.status_code == 201, created.text
     user = created.json()
     assert user["verified"] is False
@@ -37,7 +25,7 @@ def test_a_signup_is_verified(platform: Platform) -> None:
     refused = requests.get(f"{platform.url}/v1/user/self", auth=(email, PASSWORD), timeout=30)
     assert refused.status_code == 403, refused.text
 
-    mail = wait_until("the verification mail", lambda: mails(platform, email))[0]
+    mail = wait_until("the verification mail", lambda: platform.mails(email))[0]
     assert mail["to"] == email or email in str(mail["to"])
     link = re.search(r"(http://\S+/verify\?token=([\w-]+))", str(mail["text"]))
     assert link, mail["text"]
@@ -84,8 +72,8 @@ def test_a_forged_token_verifies_nobody(platform: Platform) -> None:
 
 def test_nothing_secret_is_logged(platform: Platform) -> None:
     email = f"quiet-{uuid.uuid4().hex[:8]}@example.com"
-    assert sign_up(platform, email).status_code == 201
-    mail = wait_until("the verification mail", lambda: mails(platform, email))[0]
+    assert platform.sign_up(email).status_code == 201
+    mail = wait_until("the verification mail", lambda: platform.mails(email))[0]
     token = re.search(r"token=([\w-]+)", str(mail["text"]))
     assert token
     requests.get(f"{platform.url}/verify", params={"token": token[1]}, timeout=30)

@@ -14,8 +14,6 @@ import requests
 from botocore.exceptions import ClientError
 from support import Platform, wait_until
 
-from evenkeel import status
-
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
 NOBODY = {"token_hash": {"S": "nobody's"}}
 ACTIONS = (
@@ -35,7 +33,7 @@ class Role:
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
         self.iam = platform.target.client("iam")
-        self.instance = status.fleet(platform.target, platform.outputs["autoscaling_group_name"])[0]["instance"]
+        self.instance = platform.fleet()[0]["instance"]
         url = "http://169.254.169.254/latest"
         ask = (
             f"t=$(curl -sX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' {url}/api/token); "
@@ -160,16 +158,11 @@ def test_a_signup_waits_for_the_permission_to_publish(role: Role, platform: Plat
         log = ("journalctl", "-u", "signup-outbox.service", "--no-pager", "--since=-5min")
 
         def denied() -> bool:
-            rows = status.fleet(platform.target, platform.outputs["autoscaling_group_name"])
+            rows = platform.fleet()
             return any("AuthorizationError" in platform.podman("exec", row["instance"], *log) for row in rows)
 
         wait_until("the publisher's complaint", denied)
-        assert not mails(platform, email)
+        assert not platform.mails(email)
     finally:
         sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=own)
-    wait_until("the mail", lambda: mails(platform, email))
-
-
-def mails(platform: Platform, email: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = requests.get(f"{platform.local.mail_url}/messages", params={"to": email}, timeout=10).json()
-    return found
+    wait_until("the mail", lambda: platform.mails(email))

@@ -156,7 +156,7 @@ def pipeline(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def images(platform: Platform) -> set[str]:
-    return {row["image"] for row in status.fleet(platform.target, platform.outputs["autoscaling_group_name"])}
+    return {row["image"] for row in platform.fleet()}
 
 
 def test_nobody_but_the_workflows_gets_their_roles(platform: Platform) -> None:
@@ -203,7 +203,7 @@ def test_a_release_reaches_staging_and_production(pipeline: Pipeline, platform: 
     assert manifest["baked_from"] == pipeline.commit[:12]
     assert manifest["image"] not in before
     assert images(platform) == {manifest["image"]}
-    rows = status.fleet(platform.target, platform.outputs["autoscaling_group_name"])
+    rows = platform.fleet()
     assert (len(rows), status.healthy(rows), len({row["zone"] for row in rows})) == (3, 3, 3)
 
     attested = (pipeline.artifacts / "attested.txt").read_text()
@@ -245,7 +245,7 @@ def sessions(platform: Platform, name: str) -> Callable[[str], Any]:
 
 
 def test_the_roles_reach_nothing_else(pipeline: Pipeline, platform: Platform) -> None:
-    row = status.fleet(platform.target, platform.outputs["autoscaling_group_name"])[0]
+    row = platform.fleet()[0]
     instance, image = row["instance"], row["image"]
     bake, deploy, plan = (sessions(platform, name) for name in ("bake", "deploy", "plan"))
     group = platform.outputs["autoscaling_group_name"]

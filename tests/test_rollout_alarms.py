@@ -9,21 +9,14 @@ import time
 import requests
 from support import Platform, wait_until
 
-from evenkeel import status
-
 ERRORS = 40
-
-
-def states(platform: Platform) -> dict[str, str]:
-    found = platform.target.client("cloudwatch").describe_alarms(AlarmNames=platform.outputs["rollout_alarm_names"])
-    return {alarm["AlarmName"].rpartition("-rollout-")[2]: alarm["StateValue"] for alarm in found["MetricAlarms"]}
 
 
 def test_server_errors_are_heard(platform: Platform) -> None:
     wait_until(
-        "silent alarms", lambda: states(platform) == {"balancer-errors": "OK", "service-errors": "OK", "slow": "OK"}, seconds=600
+        "silent alarms", lambda: platform.alarms() == {"balancer-errors": "OK", "service-errors": "OK", "slow": "OK"}, seconds=600
     )
-    instance = status.fleet(platform.target, platform.outputs["autoscaling_group_name"])[0]["instance"]
+    instance = platform.fleet()[0]["instance"]
     iam = platform.target.client("iam")
     role = platform.podman("exec", instance, "sh", "-c", ROLE)
     policy = iam.get_role_policy(RoleName=role, PolicyName="service")["PolicyDocument"]
@@ -36,10 +29,10 @@ def test_server_errors_are_heard(platform: Platform) -> None:
     finally:
         iam.put_role_policy(RoleName=role, PolicyName="service", PolicyDocument=json.dumps(policy))
     assert answers.count(503) == ERRORS
-    wait_until("the alarm", lambda: states(platform)["service-errors"] == "ALARM")
+    wait_until("the alarm", lambda: platform.alarms()["service-errors"] == "ALARM")
     print(f"\nheard {time.monotonic() - began:.0f} s after {ERRORS} errors")
     # The load balancer passed them on: it has none of its own.
-    assert states(platform)["balancer-errors"] == "OK"
+    assert platform.alarms()["balancer-errors"] == "OK"
 
 
 ROLE = (

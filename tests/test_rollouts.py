@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import watching
 from images import BAD, GOOD, running_image, variant
-from load import Load, load
+from load import load
 from support import NAME, SLOT, Platform, evenkeel, wait_until
-from test_rollout_alarms import states
-from test_zone_loss import found_users
 
 from evenkeel import status
 from evenkeel.host import ROOT
@@ -52,12 +49,8 @@ class Capacity:
     versions: set[str] = field(default_factory=set)
 
 
-def fleet(platform: Platform) -> list[dict[str, str]]:
-    return status.fleet(platform.target, platform.outputs["autoscaling_group_name"])
-
-
 def whole(platform: Platform, image: str) -> bool:
-    rows = fleet(platform)
+    rows = platform.fleet()
     return len(rows) == status.healthy(rows) == 3 == len({row["zone"] for row in rows}) and {row["image"] for row in rows} == {
         image
     }
@@ -65,33 +58,22 @@ def whole(platform: Platform, image: str) -> bool:
 
 @contextmanager
 def watched(platform: Platform) -> Iterator[Capacity]:
-    found, ended = Capacity(), threading.Event()
+    found = Capacity()
     elb, arn = platform.target.client("elbv2"), platform.outputs["target_group_arn"]
 
     def look() -> None:
-        while not ended.wait(0.5):
-            targets = elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
-            found.least = min(found.least, sum(target["TargetHealth"]["State"] == "healthy" for target in targets))
-            found.looks += 1
+        targets = elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+        found.least = min(found.least, sum(target["TargetHealth"]["State"] == "healthy" for target in targets))
+        found.looks += 1
 
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
+    with watching(look):
         yield found
-    finally:
-        ended.set()
-        watcher.join()
-
-
-def p99(running: Load, since: float, until: float) -> float:
-    """Milliseconds that one in a hundred answers took longer than."""
-    return 1000 * statistics.quantiles([one.seconds for one in running.sent(since, until)], n=100)[98]
 
 
 @pytest.fixture(scope="module")
 def images(platform: Platform) -> list[str]:
     """The image that runs, and a good one that differs from it."""
-    wait_until("a whole fleet", lambda: len({row["image"] for row in fleet(platform)}) == 1)
+    wait_until("a whole fleet", lambda: len({row["image"] for row in platform.fleet()}) == 1)
     return [running_image(platform), variant(platform, GOOD)]
 
 
@@ -107,7 +89,7 @@ def test_a_deploy_loses_no_request(platform: Platform, images: list[str], number
         done = evenkeel("deploy", IMAGE=new)
         ended = time.monotonic()
         wait_until("requests after the deploy", lambda: len(running.sent(ended)) > 5 * RATE)
-    found = found_users(platform, running.acknowledged)
+    found = platform.found_users(running.acknowledged)
     report(
         f"deploy {number + 1}",
         {
@@ -117,8 +99,8 @@ def test_a_deploy_loses_no_request(platform: Platform, images: list[str], number
             "failed": len(running.failed()),
             "signups": len(running.acknowledged),
             "lost": len(running.acknowledged) - found,
-            "p99 before ms": round(p99(running, began, started), 1),
-            "p99 during ms": round(p99(running, started, ended), 1),
+            "p99 before ms": running.p99(began, started),
+            "p99 during ms": running.p99(started, ended),
             "least healthy": capacity.least,
         },
     )
@@ -155,7 +137,7 @@ def test_a_bad_image_does_not_stay(platform: Platform, images: list[str], hasty:
         script = script.replace('"HEAD"', f'"{head}"')
     bad = variant(platform, script, **tags)
     # No deploy starts under a ringing alarm, and the errors of the image before are heard for three minutes.
-    wait_until("silent alarms", lambda: set(states(platform).values()) == {"OK"}, seconds=600)
+    wait_until("silent alarms", lambda: set(platform.alarms().values()) == {"OK"}, seconds=600)
     alarm = ALARMS.get(name, "")
     # An alarm needs a minute of errors, and some more to be computed.
     settings = f"-e deploy_bake_seconds={240 if alarm else 5} -e deploy_checkpoint_delay_seconds=5"
@@ -186,7 +168,7 @@ def test_a_bad_image_does_not_stay(platform: Platform, images: list[str], hasty:
         assert len(running.failed(since=ended)) == 0
     else:
         assert running.failed() == []
-    assert found_users(platform, running.acknowledged) == len(running.acknowledged) > 0
+    assert platform.found_users(running.acknowledged) == len(running.acknowledged) > 0
 
 
 def test_a_deploy_goes_on_without_its_operator(platform: Platform, images: list[str]) -> None:

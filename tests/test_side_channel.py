@@ -14,12 +14,9 @@ from typing import Any
 
 import pytest
 import requests
-from load import Load, load
+from load import load
 from side_channel import Channel
 from support import Platform, evenkeel, wait_until
-from test_journey import mails, sign_up
-from test_rollouts import p99
-from test_zone_loss import primary_container
 
 pytestmark = pytest.mark.long
 
@@ -34,18 +31,12 @@ def channel(platform: Platform) -> Channel:
     return Channel(platform.target.project(), platform.target.client, platform.local.mail_url, platform.target.environment())
 
 
-def query(platform: Platform, statement: str) -> list[str]:
-    """What the database answers, by its own tool in the primary's container."""
-    ask = ("psql", "-U", "rdsadmin", "-h", "/tmp", "-d", "signup", "-tAc", statement)  # noqa: S108
-    return platform.podman("exec", primary_container(platform), *ask).split()
-
-
 def published(platform: Platform, emails: list[str]) -> set[str]:
     """Ids of the messages to these addresses, once all are published."""
     listed = ",".join(f"'{email}'" for email in emails)
     where = f"FROM outbox WHERE payload->>'email' IN ({listed})"
-    wait_until("an empty outbox", lambda: query(platform, f"SELECT count(*) {where} AND published_at IS NULL") == ["0"], period=2)
-    found = set(query(platform, f"SELECT id {where}"))
+    wait_until("an empty outbox", lambda: platform.query(f"SELECT count(*) {where} AND published_at IS NULL") == ["0"], period=2)
+    found = set(platform.query(f"SELECT id {where}"))
     assert len(found) >= len(emails)
     return found
 
@@ -72,6 +63,7 @@ def settle(channel: Channel, messages: set[str], note: Callable[[], Any] = lambd
     return ends
 
 
+@pytest.mark.timeout(3600)
 def test_every_signup_is_mailed_though_sends_fail_and_functions_die(platform: Platform, channel: Channel) -> None:
     working: set[str] = set()
     gathered = time.monotonic()
@@ -89,8 +81,9 @@ def test_every_signup_is_mailed_though_sends_fail_and_functions_die(platform: Pl
         ends = settle(channel, messages, gather)
     counts = {name: len(found) for name, found in ends.items()}
     print(f"published {len(messages)}: {counts}; {killer.kills} functions killed")
-    assert sum(counts.values()) == len(messages) == counts["sent"] + counts["refused"] + counts["dead"]
-    assert counts["refused"] == 0
+    assert counts["sent"] + counts["dead"] == len(messages)
+    # In two places is only a message whose function died after it had noted the mail as sent.
+    assert len(channel.twice(messages)) <= killer.kills
     working |= channel.working()
     assert killer.kills > 10
 
@@ -133,14 +126,14 @@ def test_an_outage_is_made_good_once(platform: Platform, channel: Channel) -> No
 
 def test_two_clicks_at_once_both_succeed(platform: Platform) -> None:
     email = f"twice-{uuid.uuid4().hex}@example.com"
-    user = sign_up(platform, email).json()["id"]
-    text = str(wait_until("the mail", lambda: mails(platform, email))[0]["text"])
+    user = platform.sign_up(email).json()["id"]
+    text = str(wait_until("the mail", lambda: platform.mails(email))[0]["text"])
     token = text.split("token=")[1].split()[0]
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda url: requests.post(url, timeout=30), [f"{platform.url}/v1/user/verify?token={token}"] * 2))
     assert [answer.status_code for answer in answers] == [200, 200]
     assert [answer.json()["verified"] for answer in answers] == [True, True]
-    events = query(platform, f"SELECT event FROM audit WHERE user_id = '{user}' AND event = 'user.verified'")  # noqa: S608
+    events = platform.query(f"SELECT event FROM audit WHERE user_id = '{user}' AND event = 'user.verified'")  # noqa: S608
     assert events == ["user.verified"]
 
 
@@ -183,15 +176,21 @@ def test_signups_are_as_quick_while_the_side_channel_is_down(platform: Platform)
     denied = {"Effect": "Deny", "Principal": "*", "Action": "sns:Publish", "Resource": topic}
     nobody = json.dumps({"Version": "2012-10-17", "Statement": [denied]})
     measured: dict[str, list[float]] = {"up": [], "down": []}
+
+    def waiting() -> int:
+        return int(platform.query("SELECT count(*) FROM outbox WHERE published_at IS NULL")[0])
+
     try:
         for _ in range(ROUNDS):
             for state, policy in (("up", own), ("down", nobody)):
                 sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
                 measured[state].append(_round(platform))
+                if state == "down":
+                    assert waiting() > 0
             sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=own)
             wait_until(
                 "an empty outbox",
-                lambda: query(platform, "SELECT count(*) FROM outbox WHERE published_at IS NULL") == ["0"],
+                lambda: waiting() == 0,
                 seconds=600,
                 period=2,
             )
@@ -207,8 +206,4 @@ def _round(platform: Platform) -> float:
     with load(platform.url, ROUND_RATE, signup_every=1) as running:
         wait_until("the round", lambda: len(running.outcomes) >= ROUND_SECONDS * ROUND_RATE, seconds=20 * ROUND_SECONDS)
     assert running.failed() == []
-    return _p99(running)
-
-
-def _p99(running: Load) -> float:
-    return round(p99(running, 0.0, float("inf")), 1)
+    return running.p99()

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from support import Platform, wait_until
 
-from evenkeel import status
 from twin.bodies import netns
 
 SERVICE, DATABASE, WEB = 8080, 5432, 80
@@ -61,7 +60,7 @@ def from_host(target: str, port: int) -> bool:
 @pytest.fixture(scope="module")
 def tiers(platform: Platform) -> Iterator[Tiers]:
     ec2 = platform.target.client("ec2")
-    rows = status.fleet(platform.target, platform.outputs["autoscaling_group_name"])
+    rows = platform.fleet()
     database = platform.target.client("rds").describe_db_instances()["DBInstances"][0]
 
     def interfaces(filters: dict[str, str]) -> list[dict[str, Any]]:

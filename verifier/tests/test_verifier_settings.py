@@ -22,7 +22,7 @@ def test_defaults() -> None:
     assert settings.public_url == "https://signup.example.com"
     assert settings.token_lifetime_seconds == 600
     assert settings.sendgrid_host == "https://api.sendgrid.com"
-    assert settings.sendgrid_timeout_seconds == 5
+    assert settings.sendgrid_timeout_seconds == 8
 
 
 def test_all_problems_are_listed_at_once() -> None:

@@ -94,11 +94,11 @@ variable "sendgrid_host" {
 variable "sendgrid_timeout_seconds" {
   description = "Seconds the function waits for SendGrid before the attempt counts as failed."
   type        = number
-  default     = 5
+  default     = 8
 
   validation {
-    condition     = var.sendgrid_timeout_seconds >= 1 && var.sendgrid_timeout_seconds <= 15
-    error_message = "Set sendgrid_timeout_seconds to 1 to 15 seconds: the function itself ends after 30."
+    condition     = var.sendgrid_timeout_seconds >= 1 && var.sendgrid_timeout_seconds <= 12
+    error_message = "Set sendgrid_timeout_seconds to 1 to 12 seconds: the function ends after 30, and asks twice when the key was replaced."
   }
 }
 

@@ -29,7 +29,7 @@ class Settings:
     sendgrid_secret_arn: str
     token_lifetime_seconds: int = 600
     sendgrid_host: str = "https://api.sendgrid.com"
-    sendgrid_timeout_seconds: float = 5.0
+    sendgrid_timeout_seconds: float = 8.0
     metrics_namespace: str = "verification"
 
 
@@ -75,7 +75,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         sendgrid_host=text(
             "VERIFIER_SENDGRID_HOST", "SendGrid's address, https://api.sendgrid.com", URL, "https://api.sendgrid.com"
         ).rstrip("/"),
-        sendgrid_timeout_seconds=number("VERIFIER_SENDGRID_TIMEOUT_SECONDS", 5, 0.1, 60),
+        sendgrid_timeout_seconds=number("VERIFIER_SENDGRID_TIMEOUT_SECONDS", 8, 0.1, 60),
         metrics_namespace=text(
             "VERIFIER_METRICS_NAMESPACE", "the metrics' namespace in CloudWatch", r"[\w./#:-]{1,255}", "verification"
         ),
