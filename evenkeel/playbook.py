@@ -47,7 +47,7 @@ def run(target: Target, name: str, variables: dict[str, str] | None = None) -> N
     # Who reads what it says is gone when this process is killed: then it ends too, and does not work on unseen.
     command = ["setpriv", "--pdeathsig=TERM", *command]
     # A file that only we can read: a person's address is nobody's business who lists processes.
-    with NamedTemporaryFile("w", prefix="evenkeel-", suffix=".json") as file:
+    with NamedTemporaryFile("w", dir=target.state, prefix="variables-", suffix=".json") as file:
         json.dump(given, file)
         file.flush()
         command += [f"--extra-vars=@{file.name}", *shlex.split(os.environ.get("ARGS", ""))]
