@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from evenkeel import host, image, packages, playbook, status
+from evenkeel import host, image, packages, playbook, status, webhook
 from evenkeel.stack import Stack
 from evenkeel.steps import Failure, Steps, stop, wait_for
 from evenkeel.target import Target
@@ -46,6 +46,7 @@ def up(target: Target) -> None:
         with steps.step("Infrastructure: Terraform") as note:
             _apply(stack, note)
             outputs = stack.outputs()
+            webhook.point(local, outputs["service_url"])
         with steps.step("Service: every instance healthy at the load balancer") as note:
             _await_service(target, outputs, note)
     print(f"\nUp after {steps.elapsed:.0f} s.\n\n{status.show(target, outputs)}\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from evenkeel import packages
+from evenkeel import packages, webhook
 from evenkeel.host import ROOT
 from evenkeel.steps import Failure
 from evenkeel.target import Target
@@ -88,6 +88,8 @@ class Stack:
 
     def _inputs(self) -> list[str]:
         variables = {"verifier_package": str(packages.verifier()), **self.variables}
+        if self.target.local:
+            variables["mail_events_key"] = webhook.key(self.target.local)
         return [
             "-input=false",
             "-lock-timeout=10m",

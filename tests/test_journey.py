@@ -7,8 +7,9 @@ import hashlib
 import re
 import uuid
 
+import pytest
 import requests
-from support import PASSWORD, Platform, wait_until
+from support import PASSWORD, Platform, evenkeel, wait_until
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
 
@@ -62,6 +63,21 @@ def test_a_signup_is_verified(platform: Platform) -> None:
     assert s3.get_object(Bucket=bucket, Key=item["Key"])["ContentType"] == "image/png"
     assert requests.delete(address, auth=(email, PASSWORD), timeout=30).status_code == 204
     assert s3.list_objects_v2(Bucket=bucket, Prefix=f"pictures/{user['id']}/")["KeyCount"] == 0
+
+
+@pytest.mark.parametrize(
+    ("domain", "end", "words"),
+    [("example.com", "delivered", "delivered to the receiving server"), ("bounce.example.com", "bounced", "bounced: 550 5.1.1")],
+)
+def test_what_sendgrid_tells_of_a_mail_reaches_who_asks(platform: Platform, domain: str, end: str, words: str) -> None:
+    """The person on call by the playbook, and its owner at resend."""
+    email = f"told-{uuid.uuid4().hex[:8]}@{domain}"
+    assert platform.sign_up(email).status_code == 201
+    wait_until("SendGrid's word", lambda: words in evenkeel("mail", EMAIL=email).stdout)
+    again = f"{platform.url}/v1/user/verify/resend"
+    answer = requests.post(again, json={"email": email}, auth=(email, PASSWORD), timeout=30)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["mail"]["status"] == end
 
 
 def test_a_forged_token_verifies_nobody(platform: Platform) -> None:

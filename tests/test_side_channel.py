@@ -121,7 +121,7 @@ def test_an_outage_is_made_good_once(platform: Platform, channel: Channel) -> No
     assert channel.depth("dead-letter") == 0
     assert channel.counts(messages) == dict.fromkeys(messages, 1)
     assert "is empty" in evenkeel("redrive").stdout
-    assert evenkeel("mail", EMAIL=emails[0]).stdout.startswith("accepted: message ")
+    wait_until("SendGrid's word", lambda: evenkeel("mail", EMAIL=emails[0]).stdout.startswith("delivered: message "), period=2)
 
 
 def test_two_clicks_at_once_both_succeed(platform: Platform) -> None:

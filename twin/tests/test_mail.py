@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import queue
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from sendgrid import SendGridAPIClient
 from sendgrid.helpers.mail import CustomArg, Mail
 from werkzeug.serving import make_server
+from werkzeug.wrappers import Request, Response
 
 from twin.bodies.mail import MailSink
 
@@ -28,13 +35,19 @@ def message(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in {**whole, **changes}.items() if value is not None}
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, MailSink(tmp_path), threaded=True)
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     server.daemon_threads = True  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield f"http://127.0.0.1:{server.port}"
     server.shutdown()
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    with served(MailSink(tmp_path)) as found:
+        yield found
 
 
 def post(url: str, content: Any, timeout: float = 5) -> requests.Response:
@@ -179,3 +192,79 @@ def test_an_order_that_makes_no_sense_is_refused(url: str, order: Any) -> None:
     assert answer.status_code == 400
     assert "such as" in answer.json()["error"]
     assert requests.get(f"{url}/faults", timeout=5).json()["mode"] == "none"
+
+
+class Listener:
+    """What a webhook's events are posted to: refuses the first posts, keeps the others."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.posts: queue.Queue[Request] = queue.Queue()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        request = Request(environ)
+        request.get_data()
+        self.refusals -= 1
+        if self.refusals >= 0:
+            return Response("", 503)(environ, start_response)
+        self.posts.put(request)
+        return Response("", 204)(environ, start_response)
+
+
+WEBHOOK = "/v3/user/webhooks/event/settings"
+
+
+def events(url: str, listener: Listener, count: int) -> list[dict[str, Any]]:
+    """Events that were posted, so many of them, each post's signature checked against the key that the sink shows."""
+    shown = requests.get(f"{url}{WEBHOOK}/signed", headers=KEY, timeout=5).json()["public_key"]
+    key = load_der_public_key(base64.b64decode(shown))
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    found: list[dict[str, Any]] = []
+    while len(found) < count:
+        post = listener.posts.get(timeout=60)
+        signature = base64.b64decode(post.headers["X-Twilio-Email-Event-Webhook-Signature"])
+        timestamp = post.headers["X-Twilio-Email-Event-Webhook-Timestamp"]
+        key.verify(signature, timestamp.encode() + post.get_data(), ec.ECDSA(hashes.SHA256()))
+        found += post.get_json()
+    return found
+
+
+def test_the_webhook_tells_what_became_of_mails_until_it_is_heard(url: str) -> None:
+    people = [{"to": [{"email": "ada@example.com"}]}, {"to": [{"email": "nobody@bounce.example.com"}]}]
+    assert post(url, message()).status_code == 202  # of a time without a webhook
+    listener = Listener(refusals=2)
+    with served(listener) as address:
+        order = {"enabled": True, "url": f"{address}/events", "processed": True, "delivered": True, "bounce": True, "click": True}
+        assert requests.patch(f"{url}{WEBHOOK}", json=order, headers=KEY, timeout=5).status_code == 200
+        assert post(url, message(personalizations=people, custom_args={"message_id": "0190-abc"})).status_code == 202
+        told = events(url, listener, 4)
+        assert [(event["event"], event["email"]) for event in told] == [
+            ("processed", "ada@example.com"),
+            ("delivered", "ada@example.com"),
+            ("processed", "nobody@bounce.example.com"),
+            ("bounce", "nobody@bounce.example.com"),
+        ]
+        assert {event["message_id"] for event in told} == {"0190-abc"}
+        assert len({event["sg_event_id"] for event in told}) == 4
+        assert told[3]["reason"].startswith("550 ")
+
+
+def test_events_outlive_the_sink(tmp_path: Path) -> None:
+    listener = Listener(refusals=0)
+    with served(MailSink(tmp_path)) as url:
+        order = {"enabled": True, "url": "http://127.0.0.1:9/events", "delivered": True}
+        assert requests.patch(f"{url}{WEBHOOK}", json=order, headers=KEY, timeout=5).status_code == 200
+        assert post(url, message()).status_code == 202
+        shown = requests.get(f"{url}{WEBHOOK}/signed", headers=KEY, timeout=5).json()
+    with served(listener) as address, served(MailSink(tmp_path)) as url:
+        assert requests.get(f"{url}{WEBHOOK}/signed", headers=KEY, timeout=5).json() == shown
+        order = {"url": f"{address}/events"}
+        assert requests.patch(f"{url}{WEBHOOK}", json=order, headers=KEY, timeout=5).json()["enabled"] is True
+        assert [event["event"] for event in events(url, listener, 1)] == ["delivered"]
+
+
+@pytest.mark.parametrize("order", [{"enabled": True}, {"enabled": "yes"}, {"enabled": True, "url": "ftp://x"}, []])
+def test_settings_of_a_webhook_that_make_no_sense_are_refused(url: str, order: Any) -> None:
+    assert requests.patch(f"{url}{WEBHOOK}", json=order, headers=KEY, timeout=5).status_code == 400
+    assert requests.get(f"{url}{WEBHOOK}", headers=KEY, timeout=5).json()["enabled"] is False
+    assert requests.get(f"{url}{WEBHOOK}", timeout=5).status_code == 401

@@ -1,6 +1,7 @@
 """A SendGrid that delivers to a folder: takes mails by the v3 API, shows them, and misbehaves to order.
 
-POST /v3/mail/send, GET /messages?to=ADDRESS&limit=1000, GET /messages/ID, GET /, GET and PUT /faults.
+POST /v3/mail/send, GET and PATCH /v3/user/webhooks/event/settings and .../signed; beside SendGrid's own
+GET /messages?to=ADDRESS&limit=1000, GET /messages/ID, GET /, GET and PUT /faults.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request, Response
 
 from twin.bodies import mail_pages, sendgrid
+from twin.bodies.mail_events import EventWebhook
 from twin.bodies.mailbox import Mailbox
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ MODES = ("none", "slow", "fail", "hang", "reset", "mixed")
 # What a mixed fault is, each time anew: mode and status.
 MIXTURE = (("fail", 429), ("fail", 500), ("hang", 500), ("reset", 500))
 MOST = 10_000  # mails in one answer
+WEBHOOK = "/v3/user/webhooks/event/settings"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class MailSink:
 
     def __init__(self, folder: Path) -> None:
         self.mailbox = Mailbox(folder)
+        self.webhook = EventWebhook(folder, self.mailbox)
         # Faults hold until they are lifted, by whichever process.
         self._ordered = folder / "fault.json"
         self._fault = Fault(**json.loads(self._ordered.read_text())) if self._ordered.exists() else Fault()
@@ -77,6 +81,8 @@ class MailSink:
             match request.method, request.path:
                 case "POST", "/v3/mail/send":
                     return self._send(request)
+                case "GET" | "PATCH", str(path) if path in (WEBHOOK, f"{WEBHOOK}/signed"):
+                    return self._webhook(request)
                 case "PUT", "/faults":
                     return self._order(request)
                 case "GET", "/faults":
@@ -89,7 +95,7 @@ class MailSink:
                 case "GET", path if path.startswith("/messages/"):
                     mail = self.mailbox.get(path.removeprefix("/messages/"))
                     return _html(mail_pages.message(mail)) if mail else _error(404, "there is no mail with this id")
-                case _, "/v3/mail/send" | "/faults" | "/messages" | "/":
+                case _, str(path) if path in ("/v3/mail/send", WEBHOOK, f"{WEBHOOK}/signed", "/faults", "/messages", "/"):
                     return _error(405, f"{request.method} is not for {request.path}")
             return _error(404, "not found: see / for the mails, /messages?to=ADDRESS for their JSON")
         except sendgrid.Refusal as refusal:
@@ -108,7 +114,22 @@ class MailSink:
         if not mails:  # sandbox mode: checked, not sent
             return Response("", 200)
         self.mailbox.add(mails)
+        self.webhook.tell(mails)
         return Response("", 202, headers={"X-Message-Id": message_id})
+
+    def _webhook(self, request: Request) -> Response:
+        """SendGrid's settings of the event webhook; its signature is always on.
+
+        https://www.twilio.com/docs/sendgrid/api-reference/webhooks/update-an-event-webhook
+        """
+        sendgrid.authorize(request.headers.get("Authorization", ""))
+        if request.method == "PATCH" and request.path == WEBHOOK:
+            try:
+                self.webhook.configure(json.loads(request.get_data()))
+            except (ValueError, AttributeError) as error:
+                raise sendgrid.Refusal(400, (f"{error}", None)) from None
+        signed = request.path != WEBHOOK
+        return _json({"public_key": self.webhook.public_key} if signed else asdict(self.webhook.settings))
 
     def _order(self, request: Request) -> Response:
         try:

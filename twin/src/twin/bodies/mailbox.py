@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS mail (
     content TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS mail_recipient ON mail (recipient);
+CREATE TABLE IF NOT EXISTS event (number INTEGER PRIMARY KEY, content TEXT NOT NULL);
 """
 
 
@@ -71,6 +72,21 @@ class Mailbox:
         with self._lock:
             row = self._database.execute("SELECT content FROM mail WHERE id = ?", (mail_id,)).fetchone()
         return Mail(**json.loads(row[0])) if row else None
+
+    def queue_events(self, events: list[str]) -> None:
+        """Keep events that have to be told."""
+        with self._lock, self._database:
+            self._database.executemany("INSERT INTO event (content) VALUES (?)", [(event,) for event in events])
+
+    def waiting_events(self, limit: int) -> list[tuple[int, str]]:
+        """The oldest events that have to be told, with their numbers."""
+        with self._lock:
+            return self._database.execute("SELECT number, content FROM event ORDER BY number LIMIT ?", (limit,)).fetchall()
+
+    def forget_events(self, numbers: list[int]) -> None:
+        """Those were told, or nobody listened for too long."""
+        with self._lock, self._database:
+            self._database.executemany("DELETE FROM event WHERE number = ?", [(number,) for number in numbers])
 
     def close(self) -> None:
         with self._lock:
