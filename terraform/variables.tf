@@ -106,6 +106,11 @@ variable "mail_events_key" {
   description = "Verification key of SendGrid's signed event webhook; empty, no events are taken."
   type        = string
   default     = ""
+
+  validation {
+    condition     = can(regex("^([A-Za-z0-9+/]{80,}=*)?$", var.mail_events_key))
+    error_message = "Set mail_events_key to the key as SendGrid shows it: one line of base64."
+  }
 }
 
 variable "rate_limits" {

@@ -107,12 +107,14 @@ run "refuses_bad_input" {
     drain_seconds    = 4.5
     rollout_alarms   = { service_errors = 0 }
     rate_limits      = { signup = "20 a minute" }
+    mail_events_key  = "-----BEGIN PUBLIC KEY-----"
   }
 
   expect_failures = [
     var.name, var.vpc_cidr, var.zones, var.image_id, var.instance_type, var.fleet, var.database, var.http_port, var.client_cidrs,
     var.public_url, var.mail_from, var.sendgrid_api_key, var.sendgrid_host, var.verifier_package, var.tags,
     var.drain_seconds, var.rollout_alarms, var.rate_limits, var.repository,
+    var.mail_events_key,
   ]
 }
 

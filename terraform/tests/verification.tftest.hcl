@@ -95,12 +95,20 @@ run "what_is_given_up_is_heard" {
       for name, alarm in aws_cloudwatch_metric_alarm.verification : name => "${alarm.namespace} ${alarm.metric_name} ${join(",", values(alarm.dimensions))}"
       } == {
       dead-letters     = "AWS/SQS ApproximateNumberOfMessagesVisible t-verification-dead-letter"
+      waiting          = "AWS/Lambda AsyncEventAge t-verifier"
       refused          = "AWS/SQS ApproximateNumberOfMessagesVisible t-verification-refused"
       late             = "t/verification MailAge verifier"
       lost-by-function = "AWS/Lambda DestinationDeliveryFailures t-verifier"
       lost-by-topic    = "AWS/SNS NumberOfNotificationsFailedToRedriveToDlq t-verification"
     }
     error_message = "Each place where a message can end, other than as a mail, needs its alarm."
+  }
+
+  assert {
+    condition = { for name, alarm in aws_cloudwatch_metric_alarm.verification : name => alarm.threshold } == {
+      dead-letters = 1, refused = 1, late = 600, waiting = 600000, lost-by-function = 1, lost-by-topic = 1
+    }
+    error_message = "One message is enough to ring, and ten minutes are late; Lambda counts in milliseconds."
   }
 
   assert {
@@ -227,6 +235,22 @@ run "refuses_a_missing_package" {
   }
 
   expect_failures = [var.package]
+}
+
+run "refuses_what_can_not_work" {
+  command = plan
+
+  module {
+    source = "./modules/verification"
+  }
+
+  variables {
+    sendgrid_timeout_seconds = 13
+    late_seconds             = 0
+    alarm_topic_arns         = ["on-call@example.com"]
+  }
+
+  expect_failures = [var.sendgrid_timeout_seconds, var.late_seconds, var.alarm_topic_arns]
 }
 
 run "refuses_an_empty_key" {

@@ -123,6 +123,8 @@ class Api:
             return make(service, endpoint_url=region.settings.endpoint_url, config=quick)
 
         self.region = region
+        self.measured: list[tuple[str, dict[str, str], float]] = []
+        region.on_metric.append(lambda _, name, dimensions, value, __: self.measured.append((name, dimensions, value)))
         self.functions, self.iam, self.sqs = client("lambda"), client("iam"), client("sqs")
         self.sns, self.logs = client("sns"), client("logs")
         document = {
@@ -146,6 +148,10 @@ class Api:
         answer = self.functions.invoke(FunctionName=name, Payload=json.dumps(event or {}), **options)
         body = answer["Payload"].read()
         return answer, json.loads(body) if body else None
+
+    def values(self, metric: str, **dimensions: str) -> list[float]:
+        """Data points of a metric, in their order."""
+        return [value for name, its, value in self.measured if (name, its) == (metric, dimensions)]
 
     def queue(self, name: str) -> tuple[str, str]:
         url = self.sqs.create_queue(QueueName=name)["QueueUrl"]
@@ -307,6 +313,24 @@ def test_failed_events_are_retried_and_then_kept(api: Api) -> None:
     assert json.loads(letter["Body"]) == event
     assert letter["MessageAttributes"]["RequestID"]["StringValue"] == request_id
     assert letter["MessageAttributes"]["ErrorMessage"]["StringValue"] == "no good: again"
+    until(lambda: api.values("AsyncEventsDropped", FunctionName="retried") == [1])
+    assert api.values("Errors", FunctionName="retried") == [1, 1, 1]
+    ages = api.values("AsyncEventAge", FunctionName="retried")
+    assert ages == sorted(ages)
+    assert len(set(ages)) == 3
+    assert api.values("DestinationDeliveryFailures", FunctionName="retried") == []
+
+
+def test_what_a_destination_does_not_take_is_counted(api: Api) -> None:
+    _, arn = api.queue("gone")
+    api.create("unheard", DeadLetterConfig={"TargetArn": arn})
+    api.functions.put_function_event_invoke_config(
+        FunctionName="unheard", MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": arn}}
+    )
+    api.sqs.delete_queue(QueueUrl=api.sqs.get_queue_url(QueueName="gone")["QueueUrl"])
+    api.functions.invoke(FunctionName="unheard", InvocationType="Event", Payload=json.dumps({"kind": "raise", "word": "lost"}))
+    until(lambda: api.values("DeadLetterErrors", FunctionName="unheard") == [1])
+    assert api.values("DestinationDeliveryFailures", FunctionName="unheard") == [1]
 
 
 @pytest.mark.rule(
@@ -340,6 +364,9 @@ def test_events_wait_for_reserved_concurrency(api: Api) -> None:
     assert most == 1
     assert sorted(record["requestPayload"]["number"] for record in came) == [0, 1, 2, 3, 4]
     assert {record["requestContext"]["approximateInvokeCount"] for record in came} == {1}
+    # Meanwhile the limit refused them, which is seen, and so is how long they waited for it.
+    assert len(api.values("Throttles", FunctionName="narrow")) >= 4
+    assert max(api.values("AsyncEventAge", FunctionName="narrow")) > 600
 
 
 def test_events_outlive_a_function_that_is_killed(api: Api) -> None:
@@ -396,6 +423,13 @@ def test_sns_invokes_a_function_with_awss_event(api: Api) -> None:
     api.sqs.purge_queue(QueueUrl=url)
     api.sns.publish(TopicArn=topic, Message="too late")
     assert json.loads(api.receive(url)["Body"])["Message"] == "too late"
+    until(lambda: api.values("NumberOfNotificationsRedrivenToDlq", TopicName="orders") == [1])
+    assert api.values("NumberOfNotificationsFailed", TopicName="orders") == [1]
+
+    # And with its policy gone too, nobody has it: that is counted.
+    api.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""})
+    api.sns.publish(TopicArn=topic, Message="for nobody")
+    until(lambda: api.values("NumberOfNotificationsFailedToRedriveToDlq", TopicName="orders") == [1])
     api.sns.unsubscribe(SubscriptionArn=subscription)
 
 

@@ -22,6 +22,13 @@ locals {
       dimensions  = { service = "verifier" }
       threshold   = var.late_seconds
     }
+    waiting = {
+      description = "Verification messages wait for the function: it is throttled, or its attempts fail."
+      namespace   = "AWS/Lambda"
+      metric      = "AsyncEventAge"
+      dimensions  = { FunctionName = aws_lambda_function.verifier.function_name }
+      threshold   = 1000 * var.late_seconds
+    }
     # These two are messages lost for good, the only ones there can be.
     lost-by-function = {
       description = "Lambda could not put failed verification messages into the dead-letter queue. They are lost."

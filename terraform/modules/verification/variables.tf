@@ -103,7 +103,7 @@ variable "sendgrid_timeout_seconds" {
 }
 
 variable "late_seconds" {
-  description = "Seconds from a signup to its mail that raise the alarm late."
+  description = "Seconds from a signup to its mail that raise the alarm late, and of a message in Lambda's queue that raise the alarm waiting."
   type        = number
   default     = 600
 

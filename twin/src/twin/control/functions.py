@@ -255,6 +255,8 @@ class Functions(Loop):
 
         if time.monotonic() - event.accepted > age:
             return finish("EventAgeExceeded")
+        waited = 1000 * (time.monotonic() - event.accepted)
+        self.region.metric("AWS/Lambda", "AsyncEventAge", {"FunctionName": function.name}, waited, "Milliseconds")
         try:
             if not ready:
                 raise TooManyRequests(function.arn)
