@@ -25,6 +25,7 @@ from test_handler import token_in
 
 LOCK_SECONDS = 1.0
 ONE = {"sent": 1, "duplicate": 0, "refused": 0}
+NONE = {"sent": 0, "duplicate": 1, "refused": 0}
 
 
 @pytest.fixture(scope="session")
@@ -139,8 +140,10 @@ STEPS: dict[str, tuple[Callable[..., None], int, int, dict[str, int]]] = {
         lambda c, s, e: on_wire(c, "after", "UpdateItem", e["VERIFIER_IDEMPOTENCY_TABLE"]),
         1,
         1,
-        {"sent": 0, "duplicate": 1, "refused": 0},
+        NONE,
     ),
+    "before it tells the journal": (lambda c, s, e: on_wire(c, "before", "UpdateItem", e["VERIFIER_MAIL_TABLE"]), 1, 1, NONE),
+    "after it told the journal": (lambda c, s, e: on_wire(c, "after", "UpdateItem", e["VERIFIER_MAIL_TABLE"]), 1, 1, NONE),
 }
 
 
@@ -152,6 +155,31 @@ def test_killed(crashing: Lambda, sendgrid: SendGrid, items: Items, records: Ite
     assert crashing.retry() == outcome
     assert (len(sendgrid.mails), len(items())) == (mails, tokens)
     assert working(sendgrid, items) == mails
+    (record,) = records()
+    assert record["status"]["S"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_around_unlocking_after_a_failure(
+    crashing: Lambda, sendgrid: SendGrid, items: Items, records: Items, when: str
+) -> None:
+    sendgrid.statuses = [500]
+    on_wire(crashing, when, "DeleteItem", crashing.environment["VERIFIER_IDEMPOTENCY_TABLE"])
+    assert crashing.invoke(LOCK_SECONDS) is None
+    assert crashing.retry() == ONE
+    failed, _ = sendgrid.mails
+    assert len(items()) == 2
+    assert sendgrid.mails.count(failed) == 1  # the second has a link of its own
+    (record,) = records()
+    assert record["status"]["S"] == "COMPLETED"
+
+
+def test_a_silent_journal_holds_up_no_mail(crashing: Lambda, sendgrid: SendGrid, records: Items) -> None:
+    table, released = crashing.environment["VERIFIER_MAIL_TABLE"], threading.Event()
+    crashing.wire.before = lambda *what: 500 if what == ("UpdateItem", table) and released.wait(60) else None
+    assert crashing.invoke(30) == ("returned", ONE)
+    released.set()
+    assert len(sendgrid.mails) == 1
     (record,) = records()
     assert record["status"]["S"] == "COMPLETED"
 
