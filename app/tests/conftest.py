@@ -20,8 +20,9 @@ from gate import Gate
 from moto.server import ThreadedMotoServer
 from serving import publish, serve  # noqa: F401
 from sqlalchemy import Engine, create_engine, make_url, text, update
+from werkzeug.test import TestResponse
 
-from signup.factory import create_app
+from signup.factory import Application, create_app
 from signup.schema.migrate import migrate
 from signup.schema.tables import metadata, users
 from signup.settings import DatabaseSettings, MigrationSettings, Settings
@@ -209,6 +210,16 @@ def settings(aws: str, database: Engine, migrated_url: str, token_table: str, bu
         hash_slots=2,
         hash_queue=50,
     )
+
+
+class TakingClient(FlaskClient):
+    """A client that takes its answers whole and ends them, as gunicorn does, unless `buffered=False`."""
+
+    def open(self, *arguments: Any, buffered: bool = True, **options: Any) -> TestResponse:
+        return super().open(*arguments, buffered=buffered, **options)
+
+
+Application.test_client_class = TakingClient
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,7 +22,9 @@ from sqlalchemy import Engine, select, update
 from statements import commits_fail
 from test_bad_input import problem_of
 
-from signup.factory import create_app
+from signup.clients.pictures import StoredPicture
+from signup.factory import MAX_TRANSFERS, create_app
+from signup.overload import RESERVED_THREADS
 from signup.pictures.upload import MAX_PICTURE
 from signup.schema.tables import audit, pictures, users
 from signup.settings import Settings
@@ -191,6 +194,32 @@ def test_as_many_at_a_time_as_may_be(app: Flask, verified: tuple[str, str]) -> N
         assert client.post(PIC, auth=verified, data=data).status_code == 400
     client.delete(PIC, auth=verified)
     assert [client.get(PIC, auth=verified).status_code for _ in range(10)] == [404] * 10
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_picture_on_its_way_keeps_its_places(
+    settings: Settings, verified: tuple[str, str], monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """Until it is sent, not until it is found; whatever its end is."""
+    app = create_app(replace(settings, threads=RESERVED_THREADS + 1))
+    services: Any = app.extensions["signup"]
+    client = app.test_client()
+    assert client.post(PIC, auth=verified, data=png()).status_code == 201
+    taken = [services.transfers.acquire() for _ in range(MAX_TRANSFERS - 1)]
+    reading = client.get(PIC, auth=verified, buffered=False)
+    assert reading.status_code == 200
+    busy = client.get("/v1/user/self", auth=verified)
+    assert "This server is busy" in problem_of(busy, 503)["detail"]
+    assert client.get("/livez").status_code == 200
+    with monkeypatch.context() as patched:
+        if fails:
+            patched.setattr(StoredPicture, "close", Mock(side_effect=OSError))
+        with suppress(OSError):
+            reading.close()
+    assert client.get(PIC, auth=verified).status_code == 200
+    for release in taken:
+        release()
+    services.engine.dispose()
 
 
 @pytest.fixture

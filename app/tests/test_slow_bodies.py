@@ -8,17 +8,20 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 from pixels import png
+from running import wait_for
 from serving import Serve
 from sqlalchemy import Engine, select
 
+from signup.overload import RESERVED_THREADS
+from signup.pictures.upload import MAX_PICTURE
 from signup.schema.tables import outbox, pictures, users
-from signup.slow_bodies import BYTES_A_SECOND, BodyTooSlow, PatientSocket
+from signup.slow_bodies import BYTES_A_SECOND, BodyTooSlow, PatientSender, PatientSocket, ReaderTooSlow
 
 PIC = "/v1/user/self/pic"
 
@@ -52,6 +55,33 @@ def test_what_comes_earns_time(ends: tuple[socket.socket, socket.socket]) -> Non
     with pytest.raises(BodyTooSlow):
         patient.recv(1)
     assert time.monotonic() - began >= 0.7
+
+
+def test_a_reader_who_takes_what_comes_is_waited_for(ends: tuple[socket.socket, socket.socket]) -> None:
+    sender = PatientSender(ends[0], 0.2)
+
+    def take(left: int) -> None:
+        while left > 0:
+            left -= len(ends[1].recv(65536))
+            time.sleep(0.05)  # 1.25 MiB a second
+
+    with ThreadPoolExecutor(1) as reader:
+        taken = reader.submit(take, BYTES_A_SECOND * 4)
+        for _ in range(16):
+            sender.sendall(bytes(BYTES_A_SECOND // 4))
+        taken.result()
+    assert ends[0].gettimeout() is None
+
+
+def test_a_reader_who_stops_is_given_up(ends: tuple[socket.socket, socket.socket]) -> None:
+    sender = PatientSender(ends[0], 0.2)
+    with ThreadPoolExecutor(1) as reader:
+        taken = reader.submit(lambda: sum(len(ends[1].recv(65536)) for _ in range(4)))
+        with pytest.raises(ReaderTooSlow):
+            sender.sendall(bytes(200 * 65536))
+        assert taken.result()
+    while ends[1].recv(65536):
+        pass  # what the kernel had taken, and then the end
 
 
 def test_slow_senders_get_408_and_leave_nothing(
@@ -106,3 +136,24 @@ def test_slow_senders_get_408_and_leave_nothing(
         assert len(connection.execute(select(outbox)).all()) == 1
         key = connection.execute(select(pictures.c.object_key)).scalar_one()
     assert stored() == {key: picture}
+
+
+def test_readers_who_stop_hold_no_thread_for_ever(serve: Serve, verified: tuple[str, str]) -> None:
+    url, _ = serve(SIGNUP_WORKERS="1", SIGNUP_THREADS="8", SIGNUP_BODY_SECONDS="2")
+    parts = urlsplit(url)
+    largest = png(MAX_PICTURE - len(png()))
+    assert requests.post(url + PIC, data=largest, auth=verified, timeout=30).status_code == 201
+    basic = requests.auth._basic_auth_str(*verified)
+
+    def status() -> int:
+        return requests.get(f"{url}/v1/user/self", auth=verified, timeout=30).status_code
+
+    with ExitStack() as stack:
+        for _ in range(8 - RESERVED_THREADS):
+            reader = stack.enter_context(socket.socket())
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.connect((parts.hostname, parts.port))
+            reader.sendall(f"GET {PIC} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {basic}\r\n\r\n".encode())
+            assert reader.recv(12) == b"HTTP/1.1 200"
+        assert status() == 503
+        wait_for("a free thread", lambda: status() == 200)

@@ -14,7 +14,7 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 from signup.ids import uuid7
 from signup.logs import type_name
 from signup.problems import problem_body
-from signup.slow_bodies import PatientSocket
+from signup.slow_bodies import PatientSender, PatientSocket
 
 REFUSED = {
     errors.LimitRequestLine: (414, "The request's first line is too long."),
@@ -36,12 +36,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     body_seconds = 10.0
 
     def handle_request(self, req: Any, conn: Any) -> Any:
-        """Serve a request, whose body has to come in time."""
-        req.unreader.sock = PatientSocket(conn.sock, self.body_seconds, req.force_close)
+        """Serve a request, whose body has to come in time, and whose answer has to be taken in time."""
+        real = conn.sock
+        req.unreader.sock = PatientSocket(real, self.body_seconds, req.force_close)
+        conn.sock = PatientSender(real, self.body_seconds)
         try:
             return super().handle_request(req, conn)
         finally:
-            req.unreader.sock = conn.sock  # gunicorn bounds by itself how long it throws the rest away
+            req.unreader.sock = conn.sock = real  # gunicorn bounds by itself how long it throws the rest away
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer a request that can't be read, and log it by its kind alone."""

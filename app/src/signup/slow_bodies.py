@@ -1,12 +1,18 @@
-"""How long a request's body may take to come."""
+"""How long a body may take, a request's to come and an answer's to go."""
 
 from __future__ import annotations
 
+import errno
+import logging
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 BYTES_A_SECOND = 256 * 1024
+
+log = logging.getLogger(__name__)
 
 
 class BodyTooSlow(Exception):
@@ -42,3 +48,41 @@ class PatientSocket:
             self._real.settimeout(before)
         self._deadline += len(data) / BYTES_A_SECOND
         return data
+
+
+class ReaderTooSlow(OSError):
+    """The answer was not taken in time: to gunicorn, one whom nobody waits for any more."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EPIPE, "the answer was not taken in time")
+
+
+class PatientSender:
+    """A socket to send an answer to: `seconds`, and one more for each BYTES_A_SECOND that are taken.
+
+    Waiting alone counts: while a picture comes from S3, its reader is not to blame. Time that was saved lasts for `seconds`, so
+    that a reader who stops is given up soon, whatever it took before.
+    """
+
+    def __init__(self, real: socket.socket, seconds: float) -> None:
+        self._real = real
+        self._seconds = self._left = seconds
+
+    def sendall(self, data: bytes) -> None:
+        """As socket.sendall; raises ReaderTooSlow."""
+        before, began = self._real.gettimeout(), time.monotonic()
+        allowed = self._left + len(data) / BYTES_A_SECOND
+        self._real.settimeout(allowed)
+        try:
+            self._real.sendall(data)
+        except TimeoutError:
+            log.warning("an answer was not taken in time")
+            with suppress(OSError):  # gunicorn would linger for its reader, with the thread that accepts connections
+                self._real.shutdown(socket.SHUT_RDWR)
+            raise ReaderTooSlow from None
+        finally:
+            self._real.settimeout(before)
+        self._left = min(self._seconds, max(0.0, allowed - (time.monotonic() - began)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)

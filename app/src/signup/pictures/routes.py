@@ -49,8 +49,14 @@ def download() -> Response:
         raise
     response = Response(stored.pieces(), mimetype=picture.content_type)
     response.content_length = stored.size
-    response.call_on_close(stored.close)
-    response.call_on_close(release)
+
+    @response.call_on_close
+    def end() -> None:
+        try:
+            stored.close()
+        finally:
+            release()
+
     return response
 
 
