@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import pytest
@@ -22,8 +23,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select
 
-from signup.clients.mail_table import MailTable
+from signup.clients.mail_table import MailTable, MailTableUnavailable
 from signup.factory import create_app
+from signup.mail_events import notes
 from signup.mail_events.events import MailEvent, status_of
 from signup.mail_events.notes import Notes
 from signup.outbox.repo import mark_published
@@ -269,13 +271,11 @@ def test_events_are_taken_over_into_the_table_of_mails(
     caller: FlaskClient, database: Engine, message_id: str, mail_table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(caller, [happened(message_id, "processed"), happened(message_id, **BOUNCE, at=5)])  # type: ignore[arg-type]
-    gone = Notes(MailTable(f"{mail_table}-gone", "us-east-1"))
-    assert gone.take_over(database) == 0
-    assert gone.take_over(database) == 0  # it pauses
+    with pytest.raises(MailTableUnavailable, match="ResourceNotFoundException"):
+        Notes(MailTable(f"{mail_table}-gone", "us-east-1")).take_over(database)
     assert [row.noted_at for row in kept(database)] == [None, None]
-    notes = Notes(MailTable(mail_table, "us-east-1"))
-    assert notes.take_over(database) == 2
-    assert notes.take_over(database) == 0
+    table = Notes(MailTable(mail_table, "us-east-1"))
+    assert [table.take_over(database), table.take_over(database)] == [2, 0]
     assert all(row.noted_at for row in kept(database))
     (item,) = boto3.client("dynamodb", region_name="us-east-1").scan(TableName=mail_table)["Items"]
     assert item["message_id"]["S"] == message_id
@@ -283,3 +283,19 @@ def test_events_are_taken_over_into_the_table_of_mails(
     assert item["bounced_at"]["S"] == "2026-01-31T12:00:05.000Z"
     assert item["bounce"]["S"] == "550 5.1.1 (address) no such user"
     assert int(item["expires_at"]["N"]) > time.time() + 37 * 86400
+
+
+def test_what_was_noted_stays_so_whatever_follows(caller: FlaskClient, database: Engine, message_id: str) -> None:
+    send(caller, [happened(message_id, "processed", at) for at in range(3)])
+    table = Mock(note=Mock(side_effect=[None, MailTableUnavailable("Throttled")]))
+    with pytest.raises(MailTableUnavailable):
+        Notes(table).take_over(database)
+    assert [row.noted_at is not None for row in kept(database)] == [True, False, False]
+
+
+def test_taking_over_ends_when_its_time_is_over(
+    caller: FlaskClient, database: Engine, message_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(caller, [happened(message_id, "processed", at) for at in range(3)])
+    monkeypatch.setattr(notes, "SECONDS", 0.1)
+    assert Notes(Mock(note=lambda _: time.sleep(0.2))).take_over(database) == 1

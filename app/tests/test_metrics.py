@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import requests
@@ -16,11 +19,15 @@ from flask.testing import FlaskClient
 from serving import Serve
 from sqlalchemy import Engine, insert, text, update
 
+from signup.clients.topic import MAX_BATCH
 from signup.ids import uuid7
 from signup.logs import JsonFormatter
+from signup.mail_events.notes import Notes
 from signup.metrics.reporter import report
 from signup.metrics.values import HIGHEST, LOWEST, Distribution
+from signup.outbox import publisher
 from signup.outbox.metrics import OutboxMetrics
+from signup.outbox.publisher import Outcome
 from signup.passwords import HashQueueFull, PasswordHasher
 from signup.schema.tables import outbox
 
@@ -159,7 +166,7 @@ def test_the_pool_is_measured(app: Flask, lines: list[Line]) -> None:
 
 def test_the_outbox_reports_its_depth_and_age(database: Engine, lines: list[Line]) -> None:
     metrics = OutboxMetrics("signup", seconds=0)
-    metrics.report_if_due(database)
+    metrics.report(database)
     with database.begin() as connection:
         for number in range(3):
             connection.execute(insert(outbox).values(id=uuid7(), kind="test", payload={"number": number}))
@@ -168,7 +175,7 @@ def test_the_outbox_reports_its_depth_and_age(database: Engine, lines: list[Line
         )
         connection.execute(update(outbox).values(published_at=text("now()")).where(outbox.c.payload["number"].as_integer() == 1))
     metrics.published.add(4)
-    metrics.report_if_due(database)
+    metrics.report(database)
     assert all(is_valid_emf(line) for line in lines)
     assert [line["OutboxDepth"] for line in lines] == [0, 2]
     assert [line["OutboxPublished"] for line in lines] == [0, 4]
@@ -176,11 +183,20 @@ def test_the_outbox_reports_its_depth_and_age(database: Engine, lines: list[Line
     assert 90 <= lines[1]["OutboxOldestAge"] < 150
 
 
-def test_the_outbox_reports_once_a_period(database: Engine, lines: list[Line]) -> None:
-    metrics = OutboxMetrics("signup", seconds=3600)
-    for _ in range(3):
-        metrics.report_if_due(database)
-    assert len(lines) == 1
+def test_the_outbox_reports_once_a_period_and_at_the_end(
+    database: Engine, lines: list[Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, turns = threading.Event(), itertools.count(1)
+
+    def publish(_engine: Engine, _topic: Any) -> Outcome:
+        number = next(turns)
+        if number == 3:
+            stop.set()
+        return Outcome(published=MAX_BATCH, failed=number)
+
+    monkeypatch.setattr(publisher, "publish_batch", publish)
+    publisher.run(database, Mock(), stop, OutboxMetrics("signup", seconds=3600), Notes(None))
+    assert [(line["OutboxPublished"], line["OutboxFailed"]) for line in lines] == [(MAX_BATCH, 1), (2 * MAX_BATCH, 5)]
 
 
 def test_the_service_writes_them_and_what_is_left_when_it_stops(serve: Serve, person: dict[str, str]) -> None:

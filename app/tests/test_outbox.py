@@ -12,20 +12,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import boto3
+import psycopg2
 import pytest
 from flask.testing import FlaskClient
 from running import TOPIC, Sns
 from sqlalchemy import Engine, insert, select, update
+from sqlalchemy.exc import ProgrammingError
 
-from signup.clients.topic import Topic
+from signup.clients.mail_table import MailTable, MailTableUnavailable
+from signup.clients.topic import MAX_BATCH, Topic
 from signup.ids import utc_now, uuid7
+from signup.mail_events.events import MailEvent
 from signup.mail_events.notes import Notes
+from signup.outbox import repo
 from signup.outbox.message import verification_message
 from signup.outbox.metrics import OutboxMetrics
 from signup.outbox.publisher import Outcome, backoff, publish_batch, run
@@ -139,18 +146,68 @@ def test_publishers_side_by_side_publish_each_message_once(database: Engine, put
     assert sorted(message["message_id"] for message in queue[1]()) == sorted(ids)
 
 
-def test_purge_deletes_only_old_published_messages(database: Engine, put: Callable[..., list[str]]) -> None:
-    old, new, unpublished = (UUID(each) for each in put(3))
+def test_purge_deletes_only_old_published_messages_some_at_a_time(database: Engine, put: Callable[..., list[str]]) -> None:
+    *old, new, unpublished = (UUID(each) for each in put(5))
     with database.begin() as connection:
         rows = {row.id: row.created_at for row in connection.execute(select(outbox))}
-        for each, age in ((old, 8), (new, 6)):
+        for each, age in (*((each, 8) for each in old), (new, 6)):
             when = rows[each] - timedelta(days=age)
             connection.execute(update(outbox).where(outbox.c.id == each).values(published_at=when))
         connection.execute(
             update(outbox).where(outbox.c.id == unpublished).values(created_at=rows[unpublished] - timedelta(days=90))
         )
-        assert purge(connection, timedelta(days=7)) == 1
+        assert [purge(connection, timedelta(days=7), 2) for _ in range(3)] == [2, 1, 0]
     assert {row.id for row in all_rows(database)} == {new, unpublished}
+
+
+@contextmanager
+def publishing(engine: Engine, topic: Any, notes: Any) -> Iterator[None]:
+    """A publisher at work, which must live to the end."""
+    stop = threading.Event()
+    worker = threading.Thread(target=run, args=(engine, topic, stop, OutboxMetrics("signup", 60), notes))
+    worker.start()
+    try:
+        yield
+        assert worker.is_alive()
+    finally:
+        stop.set()
+        worker.join(20)
+    assert not worker.is_alive()
+
+
+def test_what_is_beside_publishing_waits_until_nothing_is_due(
+    database: Engine, put: Callable[..., list[str]], queue: Queue
+) -> None:
+    put(3 * MAX_BATCH)
+    left: list[int] = []
+
+    def take_over(engine: Engine) -> int:
+        left.append(sum(row.published_at is None for row in all_rows(engine)))
+        return 0
+
+    with publishing(database, Topic(queue[0], "us-east-1"), Mock(take_over=take_over)):
+        wait_for(lambda: bool(left))
+    assert left[0] == 0
+
+
+def test_whatever_fails_beside_publishing_stops_none_of_it(
+    database: Engine,
+    put: Callable[..., list[str]],
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fails = Mock(side_effect=ProgrammingError("SELECT secret", {}, psycopg2.ProgrammingError("secret")))
+    monkeypatch.setattr(OutboxMetrics, "report", fails)
+    monkeypatch.setattr(repo, "purge", fails)
+    with publishing(database, Topic(queue[0], "us-east-1"), Mock(take_over=fails)):
+        wait_for(lambda: fails.call_count == 3)
+        put(1)
+        wait_for(lambda: all_rows(database)[0].published_at is not None)
+    failed = [vars(record)["fields"] for record in caplog.records if "beside publishing" in record.message]
+    assert [each["chore"] for each in failed] == ["metrics", "notes", "purge", "metrics"]  # one more at the end
+    assert {each["reason"] for each in failed} == {"psycopg2.ProgrammingError"}
+    assert "secret" not in str(failed)
 
 
 @pytest.fixture
@@ -218,26 +275,16 @@ def test_the_command_notifies_publishes_and_ends_cleanly_on_sigterm(
 
 
 def test_outlives_a_database_outage(
-    gated: tuple[Any, Any], put: Callable[..., list[str]], database: Engine, queue: Queue
+    gated: tuple[Any, Any], put: Callable[..., list[str]], database: Engine, queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
     gate, app = gated
-    stop = threading.Event()
     topic = Topic(queue[0], "us-east-1")
     gate.shut()
-    worker = threading.Thread(
-        target=run, args=(app.extensions["signup"].engine, topic, stop, OutboxMetrics("signup", 60), Notes(None))
-    )
-    worker.start()
-    try:
+    with publishing(app.extensions["signup"].engine, topic, Notes(None)):
         put(1)
-        time.sleep(0.3)
-        assert worker.is_alive()
+        wait_for(lambda: "database is unavailable" in caplog.text)
         gate.open()
         wait_for(lambda: all_rows(database)[0].published_at is not None)
-    finally:
-        stop.set()
-        worker.join(20)
-    assert not worker.is_alive()
 
 
 def test_a_slow_sns_is_given_up_within_the_clients_own_limits(
@@ -254,3 +301,14 @@ def test_a_slow_sns_is_given_up_within_the_clients_own_limits(
     assert time.monotonic() - started < 12
     assert all_rows(database)[0].last_error == "ReadTimeoutError"
     assert boto3.client("sns", region_name="us-east-1").meta.endpoint_url == hanging[0]
+
+
+def test_a_slow_table_of_mails_is_given_up_sooner(
+    aws: str, hanging: tuple[str, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", hanging[0])
+    table = MailTable("mail", "us-east-1")
+    started = time.monotonic()
+    with pytest.raises(MailTableUnavailable, match="ReadTimeoutError"):
+        table.note(MailEvent("1", uuid7(), "delivered", utc_now(), None))
+    assert time.monotonic() - started < 5

@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import botocore.session
+from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
 
 from signup.clients.config import CONFIG
@@ -23,9 +24,10 @@ class LateClient:
     service that answered late, once, would leave the process without AWS for all its life.
     """
 
-    def __init__(self, service: str, region: str | None, at_once: bool = True) -> None:
+    def __init__(self, service: str, region: str | None, at_once: bool = True, config: Config = CONFIG) -> None:
         self._service = service
         self._region = region
+        self._config = config
         self._lock = threading.Lock()
         self._client: Any = None
         if at_once:
@@ -42,5 +44,5 @@ class LateClient:
                 session = boto3.session.Session(botocore_session=core, region_name=self._region)
                 if session.get_credentials() is None:
                     raise NoCredentialsError
-                self._client = session.client(self._service, config=CONFIG)  # type: ignore[call-overload]
+                self._client = session.client(self._service, config=self._config)  # type: ignore[call-overload]
             return self._client

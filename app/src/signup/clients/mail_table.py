@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from signup.clients.config import AWS_ERRORS, error_code
+from signup.clients.config import AWS_ERRORS, HASTY, error_code
 from signup.clients.late import LateClient
 from signup.ids import rfc3339
 from signup.mail_events.events import MailEvent
@@ -21,7 +21,7 @@ class MailTable:
 
     def __init__(self, table: str, region: str) -> None:
         self._table = table
-        self._client = LateClient("dynamodb", region)
+        self._client = LateClient("dynamodb", region, config=HASTY)
 
     def note(self, event: MailEvent) -> None:
         """Add when something happened to a mail, the first time that it did. Raises MailTableUnavailable."""

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
 from sqlalchemy import Engine
 
-from signup.clients.mail_table import MailTable, MailTableUnavailable
+from signup.clients.mail_table import MailTable
 from signup.mail_events import repo
 
-BATCH = 20
-PAUSE_SECONDS = 30.0
-
-log = logging.getLogger(__name__)
+SECONDS = 1.0
+"""How long it goes on, beside the call that is under way then: messages may be waiting."""
 
 
 class Notes:
-    """What the publisher does when it has published: at least once each, and after a failure not again for a while."""
+    """What the publisher does when nothing is left to publish: at least once each."""
 
     def __init__(self, table: MailTable | None) -> None:
         self._table = table
-        self._next = time.monotonic()
 
     def take_over(self, engine: Engine) -> int:
-        """Note some events that are not noted; how many. Raises one of DATABASE_DOWN."""
-        if self._table is None or time.monotonic() < self._next:
-            return 0
+        """Note some events that are not noted; how many. Raises MailTableUnavailable or one of DATABASE_DOWN."""
         noted = 0
-        with engine.begin() as connection:
-            for event in repo.lock_unnoted(connection, BATCH):
-                try:
-                    self._table.note(event)
-                except MailTableUnavailable as error:
-                    self._next = time.monotonic() + PAUSE_SECONDS
-                    log.warning("the table of mails is unavailable", extra={"fields": {"code": str(error)}})
-                    break
-                repo.mark_noted(connection, event.id)
-                noted += 1
+        until = time.monotonic() + SECONDS
+        while self._table is not None and time.monotonic() < until and _note(engine, self._table):
+            noted += 1
         return noted
+
+
+def _note(engine: Engine, table: MailTable) -> bool:
+    """Note one event, in a transaction of its own: what follows may fail. False where there is none."""
+    with engine.begin() as connection:
+        event = repo.lock_unnoted(connection)
+        if event is None:
+            return False
+        table.note(event)
+        repo.mark_noted(connection, event.id)
+    return True

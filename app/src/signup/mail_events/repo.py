@@ -60,16 +60,17 @@ def last_mail(connection: Connection, user_id: UUID) -> MailStatus | None:
     return status_of(rows[0].created_at, rows[0].published_at, [_event(row) for row in rows if row.id is not None])
 
 
-def lock_unnoted(connection: Connection, limit: int) -> list[MailEvent]:
-    """Events that the table of mails does not have yet, oldest first, locked; those that another process holds are skipped."""
+def lock_unnoted(connection: Connection) -> MailEvent | None:
+    """The oldest event that the table of mails does not have yet, locked; those that another process holds are skipped."""
     statement = (
         select(mail_events)
         .where(mail_events.c.noted_at.is_(None))
         .order_by(mail_events.c.occurred_at)
-        .limit(limit)
+        .limit(1)
         .with_for_update(skip_locked=True)
     )
-    return [_event(row) for row in connection.execute(statement)]
+    row = connection.execute(statement).first()
+    return None if row is None else _event(row)
 
 
 def mark_noted(connection: Connection, event_id: str) -> None:

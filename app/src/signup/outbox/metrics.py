@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from sqlalchemy import Engine
 
 from signup.metrics.emf import Metric, emit
@@ -12,20 +10,16 @@ from signup.outbox.repo import backlog
 
 
 class OutboxMetrics:
-    """Counts what this publisher does, and looks at what is left once a period."""
+    """Counts what this publisher does, and looks at what is left."""
 
     def __init__(self, namespace: str, seconds: float) -> None:
-        self._namespace, self._seconds = namespace, seconds
-        self._next = time.monotonic()
+        self._namespace, self.seconds = namespace, seconds
         self.published, self.failed = Counter(), Counter()
 
-    def report_if_due(self, engine: Engine) -> None:
-        """Write a line if the period is over. Raises one of DATABASE_DOWN."""
-        if time.monotonic() < self._next:
-            return
+    def report(self, engine: Engine) -> int:
+        """Write a line; nothing is left of it to do. Raises one of DATABASE_DOWN."""
         with engine.connect() as connection:
             depth, oldest = backlog(connection)
-        self._next = time.monotonic() + self._seconds
         emit(
             self._namespace,
             [
@@ -35,3 +29,4 @@ class OutboxMetrics:
                 Metric("OutboxFailed", "Count", self.failed.take()),
             ],
         )
+        return 0

@@ -6,7 +6,6 @@ import logging
 import random
 import signal
 import threading
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,6 +18,7 @@ from signup.logs import configure, type_name
 from signup.mail_events.notes import Notes
 from signup.notify import notify
 from signup.outbox import repo
+from signup.outbox.chores import Chore
 from signup.outbox.contract import MessageUnfit, check
 from signup.outbox.metrics import OutboxMetrics
 from signup.settings import load_or_exit, load_settings
@@ -27,6 +27,7 @@ IDLE_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 300.0
 MAX_OUTAGE_PAUSE_SECONDS = 15.0
 PURGE_EVERY_SECONDS = 3600.0
+PURGE_AT_ONCE = 1000
 
 log = logging.getLogger(__name__)
 
@@ -87,23 +88,22 @@ def _told(row: repo.OutboxRow) -> dict[str, str | None]:
     return {"message_id": str(row.id), "request_id": row.payload.get("request_id")}
 
 
+def purge(engine: Engine) -> int:
+    """Delete some of what is no longer needed; how much it was."""
+    with engine.begin() as connection:
+        return repo.purge(connection, repo.KEEP, PURGE_AT_ONCE)
+
+
 def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetrics, notes: Notes) -> None:
     """Publish until `stop` is set. Outlives outages of the database and of SNS."""
     pause = IDLE_SECONDS
-    next_purge = time.monotonic()
+    report = Chore("metrics", metrics.report, metrics.seconds)
+    idle = (Chore("notes", notes.take_over, IDLE_SECONDS), Chore("purge", purge, PURGE_EVERY_SECONDS))
     notify("READY=1")
     while not stop.is_set():
         notify("WATCHDOG=1")
         try:
             outcome = publish_batch(engine, topic)
-            metrics.published.add(outcome.published)
-            metrics.failed.add(outcome.failed)
-            noted = notes.take_over(engine)
-            metrics.report_if_due(engine)
-            if time.monotonic() >= next_purge:
-                with engine.begin() as connection:
-                    repo.purge(connection, repo.KEEP)
-                next_purge = time.monotonic() + PURGE_EVERY_SECONDS
         except DATABASE_DOWN as error:
             pause = min(pause * 2, MAX_OUTAGE_PAUSE_SECONDS)
             original = getattr(error, "orig", None) or error
@@ -111,8 +111,15 @@ def run(engine: Engine, topic: Topic, stop: threading.Event, metrics: OutboxMetr
             stop.wait(pause)
             continue
         pause = IDLE_SECONDS
-        if outcome.published < MAX_BATCH and not noted:
+        metrics.published.add(outcome.published)
+        metrics.failed.add(outcome.failed)
+        report.run_if_due(engine)
+        if outcome.published + outcome.failed < MAX_BATCH:  # nothing is due any more
+            for chore in idle:
+                chore.run_if_due(engine)
+        if outcome.published < MAX_BATCH:
             stop.wait(IDLE_SECONDS)
+    report.run(engine)
     notify("STOPPING=1")
 
 

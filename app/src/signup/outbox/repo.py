@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy import Column, Connection, Delete, delete, func, insert, literal, select, update
 
 from signup.schema.tables import outbox, registrations
 
@@ -77,8 +77,13 @@ def backlog(connection: Connection) -> tuple[int, float]:
     return depth, max(0.0, float(oldest or 0))
 
 
-def purge(connection: Connection, age: timedelta) -> int:
-    """Delete published messages and unconfirmed registrations older than `age`; returns how many."""
-    limit = func.now() - literal(age)
-    published = connection.execute(delete(outbox).where(outbox.c.published_at < limit)).rowcount
-    return published + connection.execute(delete(registrations).where(registrations.c.created_at < limit)).rowcount
+def purge(connection: Connection, age: timedelta, limit: int) -> int:
+    """Delete published messages and unconfirmed registrations older than `age`, at most `limit` of each; returns how many."""
+    oldest = ((outbox.c.id, outbox.c.published_at), (registrations.c.message_id, registrations.c.created_at))
+    return sum(connection.execute(_delete(key, since, age, limit)).rowcount for key, since in oldest)
+
+
+def _delete(key: Column[UUID], since: Column[datetime], age: timedelta, limit: int) -> Delete:
+    old = select(key).where(since < func.now() - literal(age)).order_by(since).limit(limit)
+    # What another publisher deletes just now is skipped.
+    return delete(key.table).where(key.in_(old.with_for_update(skip_locked=True)))
