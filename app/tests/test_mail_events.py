@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import permutations
 from typing import Any
 from unittest.mock import Mock
 
@@ -26,7 +27,7 @@ from sqlalchemy import Engine, select
 from signup.clients.mail_table import MailTable, MailTableUnavailable
 from signup.factory import create_app
 from signup.mail_events import notes
-from signup.mail_events.events import MailEvent, status_of
+from signup.mail_events.events import MailEvent, MailStatus, status_of
 from signup.mail_events.notes import Notes
 from signup.outbox.repo import mark_published
 from signup.schema.tables import mail_events, outbox
@@ -168,6 +169,7 @@ def test_what_is_no_event_of_ours_keeps_no_other(
         happened(str(uuid.uuid4()), "delivered"),
         happened("no id", "delivered"),
         {**good, "sg_event_id": "\0"},
+        {**good, "sg_event_id": "\ud800"},
         {**good, "sg_event_id": 7},
         {**good, "sg_event_id": "y" * 101},
         {**good, "sg_event_id": "z", "timestamp": "never"},
@@ -176,7 +178,7 @@ def test_what_is_no_event_of_ours_keeps_no_other(
     assert send(caller, [*bad[:5], good, *bad[5:]]).status_code == 204
     assert [row.id for row in kept(database)] == [good["sg_event_id"]]
     record = next(record for record in caplog.records if record.message == "mail events")
-    assert vars(record)["fields"] == {"received": 14, "ours": 2, "new": 1}
+    assert vars(record)["fields"] == {"received": 15, "ours": 2, "new": 1}
     assert "ada@example.com" not in caplog.text
 
 
@@ -227,6 +229,28 @@ def test_the_latest_end_counts_in_whatever_order_events_come() -> None:
     assert status_of(queued, None, [event("bounced", 3), event("delivered", 1), event("accepted", 0)]).status == "bounced"
     assert status_of(queued, None, [event("delivered", 5), event("dropped", 4)]).status == "delivered"
     assert status_of(queued, None, [event("deferred", 5), event("accepted", 4)]).status == "accepted"
+
+
+def test_what_happened_in_one_second_has_an_order() -> None:
+    """SendGrid tells times in whole seconds, and the database rows in any order."""
+    noon, queued = datetime(2026, 1, 31, 12, tzinfo=UTC), datetime(2026, 1, 31, 11, tzinfo=UTC)
+    kinds = ["accepted", "deferred", "deferred", "delivered", "bounced"]
+    events = [MailEvent(str(number), uuid.uuid4(), kind, noon, str(number)) for number, kind in enumerate(kinds)]
+    for count, (status, reason) in ((3, ("accepted", "2")), (4, ("delivered", "3")), (5, ("bounced", "4"))):
+        for given in permutations(events[:count]):
+            assert status_of(queued, None, given) == MailStatus(status, noon, reason)
+
+
+def test_a_reason_is_text_without_addresses_however_long_it_is(caller: FlaskClient, database: Engine, message_id: str) -> None:
+    reasons = {
+        "550 no \ud800 <ada@example.com> there": "550 no ? (address) there",
+        "x" * 700_000: "x" * 200,
+    }
+    began = time.process_time()
+    for at, reason in enumerate(reasons):
+        assert send(caller, [happened(message_id, "bounce", at, reason=reason)]).status_code == 204
+    assert time.process_time() - began < 10
+    assert [row.reason for row in kept(database)] == list(reasons.values())
 
 
 def test_a_bounce_shows_to_the_owner_alone(caller: FlaskClient, message_id: str, person: dict[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -34,4 +33,4 @@ class AccessLogger(Logger):  # type: ignore[misc]
 
 def loggable_path(path: str) -> str:
     """A path cut to a bounded length, with any segment that looks like a mail address taken out."""
-    return re.sub(r"[^/]*@[^/]*", "[redacted]", path)[:MAX_PATH]
+    return "/".join("[redacted]" if "@" in segment else segment for segment in path.split("/"))[:MAX_PATH]

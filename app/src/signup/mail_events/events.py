@@ -16,13 +16,14 @@ KINDS = {
     "processed": "accepted",
     "deferred": "deferred",
     "delivered": "delivered",
-    "bounce": "bounced",
-    "dropped": "dropped",
     "spamreport": "reported",
+    "dropped": "dropped",
+    "bounce": "bounced",
 }
 ENDS = {"delivered": "delivered", "bounced": "bounced", "dropped": "bounced", "reported": "delivered"}
 MAX_REASON = 200
-ADDRESS = re.compile(r"\S+@\S+")
+RANKS = {kind: rank for rank, kind in enumerate(KINDS.values())}
+"""The order of what is said to have happened in one second, which is as exact as SendGrid is."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def _read(entry: Any) -> MailEvent | None:
     if not isinstance(entry, dict):
         return None
     kind, name, seconds = KINDS.get(str(entry.get("event"))), entry.get("sg_event_id"), entry.get("timestamp")
-    if kind is None or not isinstance(name, str) or not 0 < len(name) <= 100 or "\0" in name:
+    if kind is None or not isinstance(name, str) or not re.fullmatch(r"[!-~]{1,100}", name):
         return None
     try:
         message_id = UUID(str(entry.get("message_id")))  # one of our custom_args
@@ -75,14 +76,16 @@ def _reason(entry: dict[str, Any]) -> str | None:
     given = entry.get("reason") or entry.get("response")
     if entry.get("event") not in ("bounce", "dropped", "deferred") or not isinstance(given, str):
         return None
-    text = " ".join(ADDRESS.sub("(address)", given).replace("\0", " ").split())
+    # JSON can name characters that no encoding has: half a pair.
+    words = given.encode(errors="replace").decode().replace("\0", " ").split()
+    text = " ".join("(address)" if "@" in word else word for word in words)
     # A block is for now, a bounce for good.
     return f"{'blocked: ' if entry.get('type') == 'blocked' else ''}{text}"[:MAX_REASON] or None
 
 
 def status_of(queued_at: datetime, published_at: datetime | None, events: Iterable[MailEvent]) -> MailStatus:
     """The status that these events leave a mail in, in whatever order they came."""
-    ordered = sorted(events, key=lambda event: event.occurred_at)
+    ordered = sorted(events, key=lambda event: (event.occurred_at, RANKS.get(event.kind, -1), event.id))
     for event in reversed(ordered):
         if event.kind in ENDS:
             return MailStatus(ENDS[event.kind], event.occurred_at, event.reason)

@@ -47,7 +47,7 @@ def last_mail(connection: Connection, user_id: UUID) -> MailStatus | None:
     newest = (
         select(outbox)
         .where(outbox.c.payload["user_id"].astext == str(user_id), outbox.c.kind == VERIFICATION)
-        .order_by(outbox.c.created_at.desc())
+        .order_by(outbox.c.created_at.desc(), outbox.c.id.desc())
         .limit(1)
     ).subquery()
     rows = connection.execute(
