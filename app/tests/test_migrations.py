@@ -8,19 +8,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.command import upgrade
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, make_url, text
+from running import wait_for
+from sqlalchemy import Engine, create_engine, insert, inspect, make_url, text
 
+from signup.ids import uuid7
 from signup.schema.migrate import DatabaseNotReady, migrate
 from signup.schema.repo import lock_migrations, read_state, unlock_migrations
-from signup.schema.revisions import needed_revision, release_schema
-from signup.schema.tables import metadata
+from signup.schema.revisions import alembic_config, needed_revision, release_schema
+from signup.schema.tables import metadata, outbox
 from signup.settings import DatabaseSettings, MigrationSettings
 
 
@@ -79,7 +82,7 @@ def test_waits_for_another_instances_lock_only_so_long(make_database: Callable[[
     url = make_database()
     engine = create_engine(url)
     with engine.connect() as holder:
-        lock_migrations(holder, 1)
+        assert lock_migrations(holder, 1)
         started = time.monotonic()
         with pytest.raises(DatabaseNotReady, match="another instance is still migrating"):
             migrate(settings(url, 1))
@@ -87,6 +90,73 @@ def test_waits_for_another_instances_lock_only_so_long(make_database: Callable[[
         unlock_migrations(holder)
     assert migrate(settings(url, 1)) == needed_revision()
     engine.dispose()
+
+
+@pytest.fixture
+def at(make_database: Callable[[], str]) -> Iterator[Callable[[str], tuple[str, Engine]]]:
+    """Makes databases at older revisions: their URLs, and engines of the service that runs on them."""
+    engines: list[Engine] = []
+
+    def make(revision: str) -> tuple[str, Engine]:
+        url = make_database()
+        engines.append(create_engine(url, connect_args={"options": "-c statement_timeout=5000"}))
+        with engines[-1].connect() as connection:
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            upgrade(config, revision)
+            assert read_state(connection)[0] == revision
+        return url, engines[-1]
+
+    yield make
+    for each in engines:
+        each.dispose()
+
+
+def waiting(engine: Engine) -> int:
+    """How many statements wait for others' transactions."""
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with engine.connect() as connection:
+        return int(connection.execute(text(statement)).scalar_one())
+
+
+@pytest.mark.parametrize("before", ["0003", "0004"])
+def test_the_service_goes_on_while_a_migration_waits(at: Callable[[str], tuple[str, Engine]], before: str) -> None:
+    """However long a transaction takes that is in its way."""
+    url, engine = at(before)
+    message = {"kind": "test", "payload": {}}
+    with ThreadPoolExecutor(1) as pool, engine.connect() as slow:
+        slow.execute(insert(outbox).values(id=uuid7(), **message))
+        migrating = pool.submit(migrate, settings(url, 60))
+        wait_for("the migration", lambda: waiting(engine))
+        for _ in range(4):
+            with engine.begin() as connection:
+                connection.execute(insert(outbox).values(id=uuid7(), **message))
+        assert not migrating.done()
+        slow.commit()
+        assert migrating.result() == needed_revision()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM outbox")).scalar_one() == 5
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_migration_gives_up_in_time(at: Callable[[str], tuple[str, Engine]]) -> None:
+    url, engine = at("0003")
+    with engine.connect() as slow:
+        slow.execute(insert(outbox).values(id=uuid7(), kind="test", payload={}))
+        with pytest.raises(DatabaseNotReady, match="other transactions were in a migration's way for 1 s"):
+            migrate(settings(url, 1))
+
+
+def test_an_index_that_was_not_finished_is_built_anew(at: Callable[[str], tuple[str, Engine]]) -> None:
+    url, engine = at("0004")
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'outbox_user'::regclass"
+    with engine.begin() as connection:
+        connection.execute(text("CREATE INDEX outbox_user ON outbox ((payload ->> 'user_id'))"))
+        connection.execute(text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'outbox_user'::regclass"))
+        assert not connection.execute(text(valid)).scalar_one()
+    migrate(settings(url))
+    with engine.connect() as connection:
+        assert connection.execute(text(valid)).scalar_one()
 
 
 def command(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -43,10 +43,10 @@ def test_the_command_says_it_without_a_database() -> None:
 
 
 def test_a_contract_raises_the_floor_and_an_expand_keeps_it(tmp_path: Path) -> None:
-    found = read_release(
-        scripts(tmp_path, "phase = 'expand'", "phase = 'expand'", "phase = 'contract'; floor = '0002'", "phase = 'expand'")
-    )
-    assert found == ReleaseSchema(head="0004", floor="0002")
+    made = scripts(tmp_path, "phase = 'expand'", "phase = 'expand'", "phase = 'contract'; floor = '0002'", "phase = 'expand'")
+    assert read_release(made) == ReleaseSchema(head="0004", floor="0002")
+    floors = [read_release(made, f"{number:04}").floor for number in range(1, 5)]
+    assert floors == ["0001", "0001", "0002", "0002"]
 
 
 @pytest.mark.parametrize(

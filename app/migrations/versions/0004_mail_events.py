@@ -13,7 +13,7 @@ phase = "expand"
 
 
 def upgrade() -> None:
-    """Create the table, and find the messages of a user; the release before has no use for either."""
+    """Create the table; the release before has no use for it."""
     op.execute("""
         CREATE TABLE mail_events (
             id text PRIMARY KEY,
@@ -26,7 +26,6 @@ def upgrade() -> None:
     """)
     op.execute("CREATE INDEX mail_events_message ON mail_events (message_id)")
     op.execute("CREATE INDEX mail_events_unnoted ON mail_events (occurred_at) WHERE noted_at IS NULL")
-    op.execute("CREATE INDEX outbox_user ON outbox ((payload ->> 'user_id'))")
 
 
 def downgrade() -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from signup.clients.secrets import CredentialsUnavailable
 from signup.database import DATABASE_DOWN, make_engine
 from signup.logs import configure
-from signup.schema.repo import lock_migrations, read_state, unlock_migrations
+from signup.schema.repo import limit_waits, lock_migrations, read_state, unlock_migrations
 from signup.schema.revisions import alembic_config, is_beyond, is_current, needed_revision
 from signup.settings import MigrationSettings, load_migration_settings, load_or_exit
 
@@ -21,6 +21,11 @@ EX_TEMPFAIL = 75
 """Exit code for a failure worth trying again (sysexits.h)."""
 
 MAX_PAUSE_SECONDS = 5.0
+AGAIN_SECONDS = 1.0
+"""In between, the service does what has piled up behind a migration that waited."""
+
+IN_THE_WAY = ("55P03", "40P01")
+"""PostgreSQL's lock_not_available and deadlock_detected."""
 
 log = logging.getLogger(__name__)
 
@@ -63,36 +68,50 @@ def _connect(engine: Engine, wait_seconds: int) -> Connection:
 
 
 def _upgrade(connection: Connection, wait_seconds: int) -> str:
-    try:
-        lock_migrations(connection, wait_seconds)
-    except OperationalError as error:
-        raise DatabaseNotReady(
-            f"the migration lock could not be had within {wait_seconds} s: another instance is still migrating; "
-            "look at its signup-migrate log"
-        ) from error
-    try:
-        before, floor = read_state(connection)
-        # Ends the transaction that reading the revision began; Alembic begins its own.
-        connection.commit()
-        if before is not None and is_current(before):
-            fields = {"revision": before, "needed": needed_revision(), "floor": floor}
-            if is_beyond(floor):
-                # Not an error of this command: the service says the same to whoever asks for its health.
-                log.error("schema is beyond this release: it will not turn healthy", extra={"fields": fields})
-            else:
-                log.info("schema is current", extra={"fields": fields})
-            return before
-        from alembic import command  # a boot that has nothing to do is done sooner without it
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        if not lock_migrations(connection, deadline - time.monotonic()):
+            raise DatabaseNotReady(
+                f"the migration lock could not be had within {wait_seconds} s: another instance is still migrating; "
+                "look at its signup-migrate log"
+            )
+        try:
+            return _upgrade_locked(connection)
+        except OperationalError as error:
+            if getattr(error.orig, "pgcode", None) not in IN_THE_WAY:
+                raise
+            if time.monotonic() >= deadline:
+                raise DatabaseNotReady(
+                    f"other transactions were in a migration's way for {wait_seconds} s: look for old ones in pg_stat_activity"
+                ) from error
+            log.warning("other transactions are in a migration's way: trying again", extra={"fields": {"reason": _reason(error)}})
+        finally:
+            connection.rollback()
+            unlock_migrations(connection)
+        time.sleep(min(AGAIN_SECONDS, max(0.0, deadline - time.monotonic())))
 
-        config = alembic_config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
-        log.info("schema upgraded", extra={"fields": {"from": before, "revision": needed_revision()}})
-        return needed_revision()
-    finally:
-        connection.rollback()
-        unlock_migrations(connection)
+
+def _upgrade_locked(connection: Connection) -> str:
+    before, floor = read_state(connection)
+    # Ends the transaction that reading the revision began; Alembic begins its own.
+    connection.commit()
+    if before is not None and is_current(before):
+        fields = {"revision": before, "needed": needed_revision(), "floor": floor}
+        if is_beyond(floor):
+            # Not an error of this command: the service says the same to whoever asks for its health.
+            log.error("schema is beyond this release: it will not turn healthy", extra={"fields": fields})
+        else:
+            log.info("schema is current", extra={"fields": fields})
+        return before
+    from alembic import command  # a boot that has nothing to do is done sooner without it
+
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    limit_waits(connection)
+    command.upgrade(config, "head")
+    connection.commit()
+    log.info("schema upgraded", extra={"fields": {"from": before, "revision": needed_revision()}})
+    return needed_revision()
 
 
 def _reason(error: Exception) -> str:

@@ -62,8 +62,11 @@ def release_schema() -> ReleaseSchema:
     return read_release(ScriptDirectory.from_config(alembic_config()))
 
 
-def read_release(scripts: ScriptDirectory) -> ReleaseSchema:
-    """The newest revision of a folder of migrations, and its floor. Raises MigrationError where one doesn't keep the rules."""
+def read_release(scripts: ScriptDirectory, until: str | None = None) -> ReleaseSchema:
+    """The newest revision of a folder of migrations, or `until`, and its floor.
+
+    Raises MigrationError where one doesn't keep the rules.
+    """
     head = floor = ""
     for script in reversed(list(scripts.walk_revisions())):
         revision, phase = script.revision, getattr(script.module, "phase", None)
@@ -86,6 +89,8 @@ def read_release(scripts: ScriptDirectory) -> ReleaseSchema:
                 )
             floor = declared
         head = revision
+        if head == until:
+            break
     if not head:
         raise MigrationError(f"there is no migration in {scripts.dir}: the installation is incomplete")
     return ReleaseSchema(head, floor)
