@@ -145,3 +145,40 @@ def test_a_login_does_not_fail_with_the_renewal(
     object.__setattr__(services, "hasher", Busy(1, 0))
     assert app.test_client().get("/v1/user/self", auth=verified).status_code == 200
     assert hash_of(database) == hashed_before
+
+
+def test_logins_that_renew_the_same_hash_are_all_good(
+    app: Flask, database: Engine, verified: tuple[str, str], hashed_before: str
+) -> None:
+    """One finds that another was sooner."""
+    services: Any = app.extensions["signup"]
+    names = ["Augusta", "Ada", "Byron"]
+    together = Barrier(len(names))
+
+    class Waiting(PasswordHasher):
+        def hash(self, password: str) -> str:
+            together.wait(10)
+            return super().hash(password)
+
+    object.__setattr__(services, "hasher", Waiting(2, 10))
+
+    def rename(name: str) -> int:
+        return app.test_client().put("/v1/user/self", auth=verified, json={"first_name": name}).status_code
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert list(pool.map(rename, names)) == [204] * len(names)
+
+
+def test_a_password_that_changes_while_it_is_hashed_anew_is_wrong(
+    app: Flask, database: Engine, verified: tuple[str, str], hashed_before: str
+) -> None:
+    services: Any = app.extensions["signup"]
+
+    class Overtaken(PasswordHasher):
+        def hash(self, password: str) -> str:
+            with database.begin() as connection:
+                connection.execute(update(users).values(password_hash=super().hash(ANOTHER)))
+            return super().hash(password)
+
+    object.__setattr__(services, "hasher", Overtaken(2, 10))
+    assert app.test_client().get("/v1/user/self", auth=verified).status_code == 401

@@ -82,15 +82,20 @@ def authenticate(services: Services, email: str, password: str) -> Login:
 
 
 def _with_current_parameters(services: Services, login: Login, password: str) -> Login:
-    """The login after its password is hashed anew: only now is the password at hand."""
+    """The login after its password is hashed anew: only now is it at hand. Raises NotAuthenticated if it has changed."""
     try:
         renewed = services.hasher.hash(password)
         with services.engine.begin() as connection:
             if repo.replace_hash(connection, login.user.id, login.password_hash, renewed):
                 return Login(login.user, renewed)
+            found = repo.find_by_email(connection, login.user.email)
     except (HashQueueFull, *DATABASE_DOWN):
         log.warning("a password hash could not be renewed")  # the next login tries again
-    return login
+        return login
+    # Another login was sooner, or it is another password by now: what was seen is not what a change would find.
+    if found is None or not services.hasher.verify(found[1], password):
+        raise NotAuthenticated
+    return Login(*found)
 
 
 def change(services: Services, login: Login, wanted: Change, request_id: str) -> None:
