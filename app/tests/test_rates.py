@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from test_bad_input import problem_of
 
-from signup import counters
+from signup import counters, rates
 from signup.counters import BoundedMemory
 from signup.factory import create_app
 from signup.settings import Rates, Settings
@@ -25,8 +25,8 @@ def limited(settings: Settings) -> Iterator[Callable[..., FlaskClient]]:
     """Makes clients of applications with limits."""
     made = []
 
-    def make(**rates: str) -> FlaskClient:
-        made.append(create_app(replace(settings, rates=Rates(**rates))))
+    def make(**limits: str) -> FlaskClient:
+        made.append(create_app(replace(settings, rates=Rates(**limits))))
         return made[-1].test_client()
 
     yield make
@@ -168,6 +168,27 @@ def test_memory_is_bounded_and_holds_neither_addresses_nor_clients(
     held = limiter.storage._windows
     assert len(held) == 10
     assert not any("example" in key or "192.0.2" in key for key in held)
+
+
+def test_what_has_ended_makes_room_before_what_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "MAX_WINDOWS", 3)
+    storage = BoundedMemory()
+    for key, seconds in (("a day", 86_400), ("a moment", 0.01), ("an hour", 3600)):
+        storage.incr(key, seconds)
+    ended = storage._windows["a moment"].ends  # nobody asks for it again
+    while time.time() <= ended:
+        pass
+    storage.incr("another hour", 3600)
+    assert [storage.get(key) for key in ("a day", "an hour", "another hour")] == [1, 1, 1]
+    storage.incr("too many", 3600)  # none has ended: the one that began first goes
+    assert [storage.get(key) for key in ("a day", "an hour", "another hour", "too many")] == [0, 1, 1, 1]
+    assert len(storage._windows) == sum(map(len, storage._queues.values())) == 3
+
+
+def test_a_limit_for_a_route_that_is_not_there_starts_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(rates.LIMITED, "/v1/users", ("signup",))
+    with pytest.raises(ValueError, match="/v1/users"):
+        create_app(settings)
 
 
 def test_a_count_ends_with_its_window() -> None:

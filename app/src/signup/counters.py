@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from time import time
 
@@ -11,13 +11,14 @@ from limits.storage import Storage
 
 SCHEME = "bounded-memory"
 MAX_WINDOWS = 10_000
-"""About 4 MB. Beyond it, the windows that began first are forgotten: limits get wider, memory doesn't."""
+"""About 5 MB. Beyond it, windows that have ended are forgotten, then those that began first: limits get wider, memory doesn't."""
 
 
 @dataclass
 class _Window:
-    count: int
+    seconds: float
     ends: float
+    count: int = 0
 
 
 class BoundedMemory(Storage):
@@ -31,7 +32,9 @@ class BoundedMemory(Storage):
     def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **options: float | str | bool) -> None:
         super().__init__(uri, wrap_exceptions, **options)
         self._lock = threading.Lock()
-        self._windows: OrderedDict[str, _Window] = OrderedDict()
+        self._windows: dict[str, _Window] = {}
+        # The keys of windows as long as each other, which end in the order in which they began.
+        self._queues: defaultdict[float, OrderedDict[str, None]] = defaultdict(OrderedDict)
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -43,9 +46,10 @@ class BoundedMemory(Storage):
         with self._lock:
             window = self._current(key)
             if window is None:
-                window = self._windows[key] = _Window(0, time() + expiry)
-                if len(self._windows) > MAX_WINDOWS:
-                    self._windows.popitem(last=False)
+                if len(self._windows) >= MAX_WINDOWS:
+                    self._make_room()
+                window = self._windows[key] = _Window(expiry, time() + expiry)
+                self._queues[expiry][key] = None
             window.count += amount
             return window.count
 
@@ -70,16 +74,31 @@ class BoundedMemory(Storage):
         with self._lock:
             found = len(self._windows)
             self._windows.clear()
+            self._queues.clear()
             return found
 
     def clear(self, key: str) -> None:
         """Forget the key's window."""
         with self._lock:
-            self._windows.pop(key, None)
+            self._forget(key)
 
     def _current(self, key: str) -> _Window | None:
         window = self._windows.get(key)
         if window is not None and window.ends <= time():
-            del self._windows[key]
+            self._forget(key)
             return None
         return window
+
+    def _make_room(self) -> None:
+        now = time()
+
+        def order(key: str) -> tuple[bool, float]:
+            window = self._windows[key]
+            return window.ends > now, window.ends - window.seconds
+
+        self._forget(min((next(iter(queue)) for queue in self._queues.values() if queue), key=order))
+
+    def _forget(self, key: str) -> None:
+        window = self._windows.pop(key, None)
+        if window is not None:
+            del self._queues[window.seconds][key]

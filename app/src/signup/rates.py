@@ -46,6 +46,8 @@ def init_app(app: Flask, rates: Rates) -> None:
 
     Each process counts for itself (docs/decisions/0012-rate-limits-count-in-each-process.md).
     """
+    if missing := LIMITED.keys() - {rule.rule for rule in app.url_map.iter_rules()}:
+        raise ValueError(f"limits are for routes that are not there: {', '.join(sorted(missing))}")
     wanted = {name: limit for name, limit in asdict(rates).items() if limit}
     if not wanted:
         return
