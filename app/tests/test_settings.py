@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from signup.settings import Rates, SettingsError, load_drain_settings, load_migration_settings, load_settings
+from signup.settings import Rates, SettingsError, cores, load_drain_settings, load_migration_settings, load_settings
 
 GOOD = {
     "SIGNUP_DATABASE_HOST": "db.example.com",
@@ -29,6 +29,10 @@ def test_good_settings() -> None:
     assert settings.database.sslmode == "require"
     assert settings.public_url == "https://signup.example.com"
     assert settings.password_min_length == 15
+    assert settings.workers * settings.hash_slots <= cores()
+    assert (settings.picture_bucket, settings.mail_table) == (None, None)
+    named = load_settings({**GOOD, "SIGNUP_PICTURE_BUCKET": "evenkeel.pictures-1", "SIGNUP_MAIL_TABLE": "evenkeel_mail"})
+    assert (named.picture_bucket, named.mail_table) == ("evenkeel.pictures-1", "evenkeel_mail")
     assert load_migration_settings(GOOD).wait_seconds == 300
 
 
@@ -63,6 +67,11 @@ def test_all_problems_are_listed_at_once() -> None:
         ("SIGNUP_PUBLIC_URL", "https://signup.example.com/?a=b"),
         ("SIGNUP_PASSWORD_MIN_LENGTH", "4"),
         ("SIGNUP_WORKERS", "-1"),
+        ("SIGNUP_WORKERS", str(cores() + 1)),
+        ("SIGNUP_PICTURE_BUCKET", "My_Pictures"),
+        ("SIGNUP_PICTURE_BUCKET", "s3://pictures"),
+        ("SIGNUP_MAIL_TABLE", "a table"),
+        ("SIGNUP_MAIL_TABLE", "arn:aws:dynamodb:us-east-1:111122223333:table/mail"),
         ("SIGNUP_DRAIN_SECONDS", "4"),
         ("SIGNUP_DRAIN_SECONDS", "61"),
         ("SIGNUP_RATE_SIGNUP", "20"),

@@ -13,6 +13,8 @@ EX_CONFIG = 78
 """Exit code for a configuration error (sysexits.h)."""
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+TABLE = r"[a-zA-Z0-9_.-]{3,255}"
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 T = TypeVar("T")
@@ -119,7 +121,7 @@ class _Reader:
             self.problems.append(f"{name} is {value!r}, which is not valid: set it to {what}.")
         return value
 
-    def text_or(self, name: str, default: str, what: str, pattern: str) -> str:
+    def text_or(self, name: str, default: T, what: str, pattern: str) -> str | T:
         return default if self.optional(name) is None else self.text(name, what, pattern)
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
@@ -221,7 +223,8 @@ def _database(read: _Reader) -> DatabaseSettings:
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the service's settings. Raises SettingsError, which lists all problems at once."""
     read = _Reader(environ)
-    workers = read.integer("SIGNUP_WORKERS", min(cores(), 4), 1, 64)
+    # More than one for each core would hash on more cores than there are.
+    workers = read.integer("SIGNUP_WORKERS", min(cores(), 4), 1, cores())
     settings = Settings(
         database=_database(read),
         region=_required_region(read),
@@ -230,14 +233,14 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             "the ARN of the SNS topic for verification messages, such as arn:aws:sns:us-east-1:111122223333:NAME",
             r"arn:[\w-]+:sns:[\w-]+:[0-9]{12}:[\w.-]+",
         ),
-        token_table=read.text("SIGNUP_TOKEN_TABLE", "the name of the DynamoDB token table", r"[\w.-]{3,255}"),
+        token_table=read.text("SIGNUP_TOKEN_TABLE", "the name of the DynamoDB token table", TABLE),
         public_url=read.text(
             "SIGNUP_PUBLIC_URL",
             "the address users see, such as https://signup.example.com",
             r"https?://[^\s/?#]+[^\s?#]*",
         ).rstrip("/"),
-        picture_bucket=read.optional("SIGNUP_PICTURE_BUCKET"),
-        mail_table=read.optional("SIGNUP_MAIL_TABLE"),
+        picture_bucket=read.text_or("SIGNUP_PICTURE_BUCKET", None, "the name of the S3 bucket of the pictures", BUCKET),
+        mail_table=read.text_or("SIGNUP_MAIL_TABLE", None, "the name of the DynamoDB table of mails", TABLE),
         mail_events_key=_mail_events_key(read),
         port=read.integer("SIGNUP_PORT", 8080, 1, 65535),
         workers=workers,
