@@ -9,7 +9,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,16 +19,9 @@ from urllib.parse import parse_qs
 
 import requests
 from serving import COMMAND
+from waiting import wait_for
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:verification"
-
-
-def wait_for(what: str, condition: Callable[[], Any], seconds: float = 30) -> None:
-    """Wait for a condition. Limits are generous: machines are noisy."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"{what} did not come within {seconds:.0f} s"
-        time.sleep(0.02)
 
 
 class Unit:

@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
 import requests
+from waiting import wait_for
 
 from signup.settings import Settings
 
@@ -78,16 +78,17 @@ def serve(settings: Settings) -> Iterator[Serve]:
             port = probe.getsockname()[1]
         process = started(COMMAND, settings, **{"SIGNUP_PORT": str(port), **extra})
         processes.append(process)
-        deadline = time.monotonic() + 30
-        while True:
+        url = f"http://127.0.0.1:{port}"
+
+        def answers() -> bool:
+            assert process.poll() is None, process.communicate()[0]
             try:
-                requests.get(f"http://127.0.0.1:{port}/livez", timeout=5)
+                return requests.get(f"{url}/livez", timeout=5).ok
             except requests.ConnectionError:
-                assert process.poll() is None, process.communicate()[0]
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            else:
-                return f"http://127.0.0.1:{port}", process
+                return False
+
+        wait_for("the service", answers)
+        return url, process
 
     yield start
     end(processes)

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import requests
 from gate import Gate
-from running import TOPIC, Sns, Unit, ready, wait_for
+from running import TOPIC, Sns, Unit, ready
 from serving import PUBLISHER, environment
 from sqlalchemy import Engine, NullPool, create_engine, make_url, select, text
+from waiting import wait_for
 
 from signup.ids import uuid7
 from signup.schema.tables import outbox, users

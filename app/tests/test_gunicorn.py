@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from running import wait_for
 from serving import COMMAND, Log, Serve, environment
 from sqlalchemy import make_url
+from waiting import wait_for
 
 from signup.settings import Settings
 

@@ -26,6 +26,7 @@ from flask.testing import FlaskClient
 from running import TOPIC, Sns
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import ProgrammingError
+from waiting import wait_for
 
 from signup.clients.mail_table import MailTable, MailTableUnavailable
 from signup.clients.topic import MAX_BATCH, Topic
@@ -60,13 +61,6 @@ def put(database: Engine) -> Callable[..., list[str]]:
 def all_rows(database: Engine) -> list[Any]:
     with database.connect() as connection:
         return list(connection.execute(select(outbox).order_by(outbox.c.id)).all())
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 def test_a_signup_is_published_as_committed(client: FlaskClient, database: Engine, queue: Queue, person: dict[str, str]) -> None:
@@ -186,7 +180,7 @@ def test_what_is_beside_publishing_waits_until_nothing_is_due(
         return 0
 
     with publishing(database, Topic(queue[0], "us-east-1"), Mock(take_over=take_over)):
-        wait_for(lambda: bool(left))
+        wait_for("what is left", lambda: bool(left))
     assert left[0] == 0
 
 
@@ -201,9 +195,9 @@ def test_whatever_fails_beside_publishing_stops_none_of_it(
     monkeypatch.setattr(OutboxMetrics, "report", fails)
     monkeypatch.setattr(repo, "purge", fails)
     with publishing(database, Topic(queue[0], "us-east-1"), Mock(take_over=fails)):
-        wait_for(lambda: fails.call_count == 3)
+        wait_for("a third failure", lambda: fails.call_count == 3)
         put(1)
-        wait_for(lambda: all_rows(database)[0].published_at is not None)
+        wait_for("the message", lambda: all_rows(database)[0].published_at is not None)
     failed = [vars(record)["fields"] for record in caplog.records if "beside publishing" in record.message]
     assert [each["chore"] for each in failed] == ["metrics", "notes", "purge", "metrics"]  # one more at the end
     assert {each["reason"] for each in failed} == {"psycopg2.ProgrammingError"}
@@ -260,7 +254,7 @@ def test_the_command_notifies_publishes_and_ends_cleanly_on_sigterm(
             listener = threading.Thread(target=lambda: states.extend(iter(lambda: systemd.recv(100), b"STOPPING=1")))
             listener.start()
             put(12)
-            wait_for(lambda: all(row.published_at for row in all_rows(database)))
+            wait_for("the end of the outbox", lambda: all(row.published_at for row in all_rows(database)))
         finally:
             process.send_signal(signal.SIGTERM)
             output, _ = process.communicate(timeout=20)
@@ -282,9 +276,9 @@ def test_outlives_a_database_outage(
     gate.shut()
     with publishing(app.extensions["signup"].engine, topic, Notes(None)):
         put(1)
-        wait_for(lambda: "database is unavailable" in caplog.text)
+        wait_for("the complaint", lambda: "database is unavailable" in caplog.text)
         gate.open()
-        wait_for(lambda: all_rows(database)[0].published_at is not None)
+        wait_for("the message", lambda: all_rows(database)[0].published_at is not None)
 
 
 def test_a_slow_sns_is_given_up_within_the_clients_own_limits(

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ import requests
 from flask.testing import FlaskClient
 from serving import Log, Publish, Serve, environment
 from sqlalchemy import Engine, select
+from waiting import wait_for
 
 from signup.schema.revisions import release_schema
 from signup.schema.tables import audit
@@ -42,14 +42,6 @@ def output(previous: str, program: str) -> str:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment(PYTHONPATH=previous), capture_output=True, text=True, check=True)
     return done.stdout
-
-
-def arrived(queue: Queue, count: int) -> list[dict[str, Any]]:
-    deadline = time.monotonic() + 60
-    while len(queue[1]()) < count:
-        assert time.monotonic() < deadline, f"{len(queue[1]())} of {count} messages arrived"
-        time.sleep(0.1)
-    return queue[1]()
 
 
 def test_it_is_within_what_the_newest_schema_still_serves(previous: str) -> None:
@@ -81,7 +73,8 @@ def test_it_serves_and_publishes_beside_this_release(
     assert asked == [201] * 4
 
     # Every message reaches the topic by the previous publisher: the only one there is.
-    messages = arrived(queue, 4)
+    wait_for("every message", lambda: len(queue[1]()) >= 4)
+    messages = queue[1]()
     assert sorted(message["email"] for message in messages) == sorted([each["email"] for each in people.values()] * 2)
 
     # Both confirm at the previous release, and sign in at either.
