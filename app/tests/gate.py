@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from contextlib import closing, suppress
+
+IDLE = b"Z\0\0\0\5I"
+"""What ends PostgreSQL's answer outside a transaction: ReadyForQuery, idle."""
 
 
 class Gate:
@@ -17,6 +21,8 @@ class Gate:
         self._silent = False
         self._listener: socket.socket | None = None
         self._open: list[socket.socket] = []
+        self._clients: set[socket.socket] = set()
+        self._asking: set[socket.socket] = set()
         self._flowing = threading.Event()
         self._flowing.set()
         self._word: tuple[bytes, bool] | None = None
@@ -53,6 +59,15 @@ class Gate:
                     each.shutdown(socket.SHUT_RDWR)
                 each.close()
         self._listener, self._open = None, []
+        self._clients.clear()
+
+    def is_idle(self) -> bool:
+        """Whether no client is in a transaction, nor anything on its way to the server, a PostgreSQL's."""
+        poller = select.poll()
+        for client in list(self._clients):
+            poller.register(client, select.POLLIN)
+        # In this order: what is read meanwhile is asked by then.
+        return not poller.poll(0) and not self._asking
 
     def stop_at(self, word: bytes, *, delivered: bool) -> None:
         """Stop the next connection whose client sends `word`.
@@ -72,13 +87,16 @@ class Gate:
                     continue
                 far = socket.create_connection(self._target)
                 self._open += [near, far]
+                self._clients.add(near)
                 mute = threading.Event()
                 threading.Thread(target=self._ask, args=(near, far, mute), daemon=True).start()
                 threading.Thread(target=self._answer, args=(far, near, mute), daemon=True).start()
 
     def _ask(self, near: socket.socket, far: socket.socket, mute: threading.Event) -> None:
         with suppress(OSError):
-            while data := near.recv(65536):
+            while near.recv(1, socket.MSG_PEEK):
+                self._asking.add(near)
+                data = near.recv(65536)
                 self._flowing.wait()
                 if self._word and self._word[0] in data:
                     delivered, self._word = self._word[1], None
@@ -90,6 +108,8 @@ class Gate:
                         pass
                     break
                 far.sendall(data)
+        self._clients.discard(near)
+        self._asking.discard(near)
         with suppress(OSError):
             far.shutdown(socket.SHUT_WR if not mute.is_set() else socket.SHUT_RDWR)
 
@@ -97,6 +117,8 @@ class Gate:
         with suppress(OSError):
             while data := far.recv(65536):
                 self._flowing.wait()
+                if data.endswith(IDLE):
+                    self._asking.discard(near)
                 if not mute.is_set():
                     near.sendall(data)
         with suppress(OSError):

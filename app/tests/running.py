@@ -40,6 +40,10 @@ class Unit:
     def runs(self) -> bool:
         return self._process.poll() is None
 
+    def stands_still(self) -> bool:
+        """Whether SIGSTOP has come into effect."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
     def workers(self) -> set[int]:
         """Process ids of its children."""
         return {int(word) for word in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()}
@@ -162,9 +166,9 @@ class Sns:
         """How often each message was taken, by its id."""
         return Counter(str(message["message_id"]) for message in list(self.messages))
 
-    def mailed(self) -> Counter[str]:
-        """How many different messages were taken for each address."""
-        return Counter(email for email, _ in {(str(each["email"]), str(each["message_id"])) for each in list(self.messages)})
+    def addresses(self) -> list[str]:
+        """Whose messages were taken, in their order; an address comes as often as its messages did."""
+        return [str(message["email"]) for message in list(self.messages)]
 
     def close(self) -> None:
         self._server.shutdown()
