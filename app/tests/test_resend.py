@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -16,10 +14,10 @@ from sqlalchemy import Engine, func, select, update
 from statements import statements
 from test_bad_input import problem_of
 
+from signup.outbox.contract import SCHEMA
 from signup.outbox.repo import KEEP
 from signup.schema.tables import audit, outbox, users
 
-SCHEMA = Path(__file__).parents[2] / "verifier/src/verifier/message.schema.json"
 RESEND = "/v1/user/verify/resend"
 
 
@@ -37,7 +35,7 @@ def test_a_waiting_user_gets_another_mail(
     answer = client.post(RESEND, json={"email": "ADA@example.com"}, headers={"X-Request-Id": "again-1"})
     assert answer.status_code == 202
     first, second = due(database)
-    jsonschema.validate(second, json.loads(SCHEMA.read_text()))
+    jsonschema.validate(second, SCHEMA)
     assert second["message_id"] != first["message_id"]
     assert (second["user_id"], second["email"], second["request_id"]) == (first["user_id"], "ada@example.com", "again-1")
     with database.connect() as connection:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from uuid import UUID
 
 import jsonschema
@@ -16,9 +14,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, update
 from statements import statements
 
+from signup.outbox.contract import SCHEMA
 from signup.schema.tables import audit, outbox, registrations, users
-
-SCHEMA = Path(__file__).parents[2] / "verifier/src/verifier/message.schema.json"
 
 
 def test_answers_with_the_user_and_never_the_password(client: FlaskClient, person: dict[str, str]) -> None:
@@ -55,7 +52,7 @@ def test_message_fits_its_readers_schema(client: FlaskClient, database: Engine, 
     client.post("/v1/user", json=person)
     with database.connect() as connection:
         payload = connection.execute(select(outbox.c.payload)).scalar_one()
-    jsonschema.validate(payload, json.loads(SCHEMA.read_text()))
+    jsonschema.validate(payload, SCHEMA)
 
 
 def test_duplicate_answers_like_a_new_one(client: FlaskClient, database: Engine, person: dict[str, str]) -> None:
