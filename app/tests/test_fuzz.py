@@ -50,7 +50,7 @@ def configuration(document: dict, person: dict[str, str], token: str) -> str:  #
     )
     return f"""
 hooks = "fuzz_hooks"
-workers = 2
+workers = 1
 continue-on-failure = true
 request-timeout = 30
 warnings = false
@@ -99,7 +99,8 @@ def test_the_contract_is_kept(
     key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    url, process = serve(SIGNUP_MAIL_EVENTS_KEY=base64.b64encode(public).decode())
+    # With room for all that one client may ask: a 503 would be a failure like any other.
+    url, process = serve(SIGNUP_MAIL_EVENTS_KEY=base64.b64encode(public).decode(), SIGNUP_HASH_QUEUE="100")
     logs = [Log(process), Log(publish())]
     user = requests.post(f"{url}/v1/user", json=person, timeout=30).json()
     with database.begin() as connection:
@@ -107,7 +108,6 @@ def test_the_contract_is_kept(
         connection.execute(text(KEEP_PASSWORD))
     token = put_token(user["id"], user["id"], lives_seconds=7200)
     document = requests.get(f"{url}/openapi.json", timeout=30).json()
-    (tmp_path / "busy").touch()
     (tmp_path / "schemathesis.toml").write_text(configuration(document, person, token))
     try:
         done = subprocess.run(
@@ -123,7 +123,6 @@ def test_the_contract_is_kept(
             ],
             env=environment(
                 FUZZ_SECRETS=str(tmp_path / "secrets"),
-                FUZZ_BUSY=str(tmp_path / "busy"),
                 FUZZ_EVENT_KEY=private,
                 PYTHONPATH=os.pathsep.join([str(HERE), *sys.path]),
                 # What it knows of Unicode takes seconds to make.
@@ -140,12 +139,9 @@ def test_the_contract_is_kept(
     assert done.returncode in (0, 1), done.stdout + done.stderr
     report = json.loads((tmp_path / "report.json").read_text())
     cases = report["test_cases"]
-    busy = (tmp_path / "busy").read_text().splitlines()
-    figures = f"{cases['generated']} cases, {cases['with_failures']} with failures, {len(busy)} answered with a documented 503"
-    print(f"\n{figures}, in {report['running_time']:.0f} s")
+    print(f"\n{cases['generated']} cases, {cases['with_failures']} with failures, in {report['running_time']:.0f} s")
     assert done.returncode == 0, done.stdout + done.stderr
     assert cases["generated"] >= CASES
-    assert len(busy) <= CASES / 500, busy
     assert {phase: outcome["status"] for phase, outcome in report["phases"].items()} == dict.fromkeys(
         ("examples", "coverage", "fuzzing", "stateful"), "success"
     )
@@ -154,8 +150,11 @@ def test_the_contract_is_kept(
     assert len(rates) == sum(map(len, document["paths"].values()))
     assert [name for name, phases in rates.items() if not any(rate["accepted"] for rate in phases.values())] == []
 
-    said = "".join(line for log in logs for line in log.ended())
-    assert said.count('"request"') > CASES / 2
+    lines = [line for log in logs for line in log.ended()]
+    answered = [line for line in map(json.loads, lines) if line["message"] == "request"]
+    assert len(answered) > CASES / 2
+    assert [line for line in answered if line["status"] >= 500] == []
+    said = "".join(lines)
     assert "@" not in said
     secrets = {json.loads(line) for line in (tmp_path / "secrets").read_text().splitlines()}
     assert {person["email"], person["password"], token} <= secrets
