@@ -18,6 +18,7 @@ from alembic.command import upgrade
 from alembic.runtime.migration import MigrationContext
 from running import wait_for
 from sqlalchemy import Engine, create_engine, insert, inspect, make_url, text
+from sqlalchemy.exc import IntegrityError
 
 from signup.ids import uuid7
 from signup.schema.migrate import DatabaseNotReady, migrate
@@ -150,9 +151,12 @@ def test_a_migration_gives_up_in_time(at: Callable[[str], tuple[str, Engine]]) -
 def test_an_index_that_was_not_finished_is_built_anew(at: Callable[[str], tuple[str, Engine]]) -> None:
     url, engine = at("0004")
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'outbox_user'::regclass"
-    with engine.begin() as connection:
-        connection.execute(text("CREATE INDEX outbox_user ON outbox ((payload ->> 'user_id'))"))
-        connection.execute(text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'outbox_user'::regclass"))
+    twice = insert(outbox).values(kind="test", payload={"user_id": "1"})
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for _ in range(2):
+            connection.execute(twice.values(id=uuid7()))
+        with pytest.raises(IntegrityError):  # it ends in the middle, and leaves its beginning
+            connection.execute(text("CREATE UNIQUE INDEX CONCURRENTLY outbox_user ON outbox ((payload ->> 'user_id'))"))
         assert not connection.execute(text(valid)).scalar_one()
     migrate(settings(url))
     with engine.connect() as connection:

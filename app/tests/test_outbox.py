@@ -195,7 +195,7 @@ def test_whatever_fails_beside_publishing_stops_none_of_it(
     monkeypatch.setattr(OutboxMetrics, "report", fails)
     monkeypatch.setattr(repo, "purge", fails)
     with publishing(database, Topic(queue[0], "us-east-1"), Mock(take_over=fails)):
-        wait_for("a third failure", lambda: fails.call_count == 3)
+        wait_for("a third failure", lambda: fails.call_count >= 3)
         put(1)
         wait_for("the message", lambda: all_rows(database)[0].published_at is not None)
     failed = [vars(record)["fields"] for record in caplog.records if "beside publishing" in record.message]
