@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -162,6 +163,8 @@ def main(names: list[str]) -> None:
     unknown = set(names) - set(PARTS)
     if unknown:
         stop(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    # A cancelled job gets no more than this, and what was started for a part ends all the same.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         bench = Bench(Target.from_environment())
         steps = Steps(len(names or PARTS))

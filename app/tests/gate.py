@@ -69,6 +69,10 @@ class Gate:
         # In this order: what is read meanwhile is asked by then.
         return not poller.poll(0) and not self._asking
 
+    def clients(self) -> str:
+        """What keeps it from being idle."""
+        return f"{len(self._clients)} clients, {len(self._asking)} of them in a transaction"
+
     def stop_at(self, word: bytes, *, delivered: bool) -> None:
         """Stop the next connection whose client sends `word`.
 

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import boto3
+import psycopg2
 import pytest
 from gate import Gate
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
+from signup import patience
 from signup.clients.secrets import CredentialsUnavailable
 from signup.database import ANSWER_SECONDS, make_engine
 from signup.settings import DatabaseSettings
@@ -190,3 +192,18 @@ def test_a_migration_waits_for_as_long_as_it_takes(gate: Gate, migrated_url: str
         threading.Timer(ANSWER_SECONDS + 0.5, gate.thaw).start()
         assert connection.execute(text("SELECT 1")).scalar() == 1
     engine.dispose()
+
+
+def test_a_connection_that_can_not_be_made_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, though somebody keeps the error, as a log or a debugger does."""
+    monkeypatch.setattr(patience, "CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = {"host": "127.0.0.1", "port": silent.getsockname()[1], "user": "u", "dbname": "d", "sslmode": "disable"}
+        with pytest.raises(psycopg2.OperationalError, match="did not answer") as kept:
+            psycopg2.connect(connection_factory=patience.patient(60), **where)
+        server, _ = silent.accept()
+        with server:
+            server.settimeout(30)
+            while server.recv(1024):
+                pass
+        assert kept

@@ -92,7 +92,12 @@ class World:
             self.go()
             return False
 
-        wait_for("a pause", between)
+        try:
+            wait_for("a pause", between)
+        except AssertionError as error:
+            raise AssertionError(
+                f"{self.publisher_database.clients()}, {self.states()}\n{self.publisher().said()[-3000:]}"
+            ) from error
 
     def go(self) -> None:
         os.kill(self.publisher().pid, signal.SIGCONT)

@@ -6,8 +6,11 @@ waits for a disk that is, keeps neither, and libpq would wait for it for ever, w
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 import time
+from contextlib import suppress
 
 import psycopg2
 from psycopg2 import extensions
@@ -29,7 +32,7 @@ def patient(seconds: float) -> type[Patient]:
 def wait(connection: extensions.connection) -> None:
     """psycopg2's wait callback, for all connections of the process: psycopg2.extras.wait_select with an end.
 
-    psycopg2 closes a connection whose wait has failed.
+    The connection is cut then. psycopg2 closes it too, but one that was still being made only when nobody keeps the error.
     """
     patience = getattr(connection, "patience", None)
     if patience is not None and connection.status == extensions.STATUS_SETUP:
@@ -43,8 +46,15 @@ def wait(connection: extensions.connection) -> None:
         poller.register(descriptor, select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
         left = None if until is None else max(0.0, until - time.monotonic())
         if not poller.poll(None if left is None else 1000 * left):
+            _cut(descriptor)
             raise psycopg2.OperationalError(f"the server did not answer within {patience:g} s")
         poller.unregister(descriptor)
+
+
+def _cut(descriptor: int) -> None:
+    """End the connection behind a descriptor, which stays libpq's to close."""
+    with socket.socket(fileno=os.dup(descriptor)) as same, suppress(OSError):
+        same.shutdown(socket.SHUT_RDWR)
 
 
 extensions.set_wait_callback(wait)
