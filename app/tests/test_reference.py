@@ -5,11 +5,14 @@ from __future__ import annotations
 import html
 import re
 from typing import Any
+from unittest.mock import Mock
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
+from signup.reference import routes
 from signup.reference.document import build
 from signup.reference.reading import prose
 from signup.settings import Settings
@@ -84,6 +87,15 @@ def test_examples_work_as_they_stand(client: FlaskClient, settings: Settings) ->
     body = re.search(r"curl -X POST '[^']+/v1/user' -H 'Content-Type: application/json' -d '([^']+)'", page)
     assert body is not None
     assert client.post("/v1/user", data=body[1], content_type="application/json").status_code == 201
+
+
+def test_they_are_made_once(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Mock(wraps=build)
+    monkeypatch.setattr(routes, "build", made)
+    routes._document.cache_clear()
+    routes._page.cache_clear()
+    assert len({client.get(path).data for path in ("/openapi.json", "/docs") for _ in range(3)}) == 2
+    assert made.call_count == 2
 
 
 def test_descriptions_are_text_and_code(client: FlaskClient) -> None:

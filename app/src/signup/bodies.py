@@ -15,17 +15,29 @@ def json_object() -> dict[str, Any]:
     """The request's body, which must be a JSON object. Raises Problem or InvalidFields."""
     if request.mimetype != "application/json":
         raise Problem(415, "Send JSON with Content-Type: application/json.")
+    body = from_json(whole())
+    if not isinstance(body, dict):
+        raise InvalidFields([FieldError("", "The body must be a JSON object.")])
+    return body
+
+
+def from_json(data: bytes) -> Any:
+    """What a body says in JSON. Raises Problem."""
+    try:
+        return json.loads(data.decode())  # bytes could be UTF-16 too
+    except (ValueError, RecursionError):
+        raise Problem(400, "The body is not well-formed JSON in UTF-8.") from None
+
+
+def whole(limit: int | None = None) -> bytes:
+    """The whole of the request's body. Raises RequestEntityTooLarge beyond `limit` bytes, by default the application's."""
+    if limit is not None:
+        request.max_content_length = limit
     data = request.get_data()
     # A body sent in chunks has no length to refuse it by; werkzeug stops reading at the limit without a word.
     if request.content_length is None and len(data) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge
-    try:
-        body = json.loads(data.decode())  # bytes could be UTF-16 too
-    except (ValueError, RecursionError):
-        raise Problem(400, "The body is not well-formed JSON in UTF-8.") from None
-    if not isinstance(body, dict):
-        raise InvalidFields([FieldError("", "The body must be a JSON object.")])
-    return body
+    return data
 
 
 def no_content() -> Response:

@@ -116,7 +116,7 @@ def init_app(app: Flask) -> None:
     @app.errorhandler(HashQueueFull)
     def busy(_error: HashQueueFull) -> Response:
         log.warning("hash queue is full")
-        return problem(503, "Too many sign-ups at once. Try again in a moment.", retry_after=1)
+        return problem(503, "Too many sign-ups and logins at once. Try again in a moment.", retry_after=1)
 
     @app.errorhandler(TokensUnavailable)
     def tokens_unavailable(error: TokensUnavailable) -> Response:

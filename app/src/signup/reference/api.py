@@ -127,7 +127,7 @@ def mail() -> Operations:
     ]
     told = {
         400: "The body is no JSON array.",
-        403: "Not signed, not by SendGrid, or not in the past five minutes; or a page of another site made a browser send this.",
+        403: "Not signed, not by SendGrid, or not in the past 25 hours; or a page of another site made a browser send this.",
         404: "No key is set: no events are taken.",
     }
     event = {"description": "An object of SendGrid's. What is no event of ours is passed over."}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from urllib.parse import unquote_to_bytes
 
 from flask import request
-from werkzeug.exceptions import RequestEntityTooLarge
 
+from signup.bodies import whole
 from signup.problems import FieldError, Problem
 
 KIND = "application/x-www-form-urlencoded"
@@ -18,11 +18,7 @@ def read_form() -> tuple[dict[str, str], list[FieldError]]:
     """A form's fields, and what is wrong with those left out: not UTF-8, or given twice. Raises Problem."""
     if request.mimetype != KIND:
         raise Problem(415, f"Send the form as {KIND}, or JSON to /v1/user.")
-    data = request.get_data()
-    # A body sent in chunks has no length to refuse it by; werkzeug stops reading at the limit without a word.
-    if request.content_length is None and len(data) >= (request.max_content_length or 0):
-        raise RequestEntityTooLarge
-    pairs = [pair for pair in data.split(b"&") if pair]
+    pairs = [pair for pair in whole().split(b"&") if pair]
     if len(pairs) > MAX_FIELDS:
         raise Problem(400, f"The form has more than {MAX_FIELDS} fields.")
     given: dict[str, str] = {}
