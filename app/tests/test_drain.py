@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_for
 
 from signup.clients.lifecycle import LifecycleAction, LifecycleUnavailable
 from signup.clients.metadata import Metadata, MetadataUnavailable
@@ -32,8 +33,9 @@ class World:
 
     def __init__(self) -> None:
         self.state: str | None = "InService"
-        self.tokens = 0
+        self.tokens = self.looks = self.refused = 0
         self.waiting = self.denied = False
+        self.waits_after = 0  # refusals
         self.asked: list[str] = []
         world = self
 
@@ -57,8 +59,10 @@ class World:
                     self._answer(401)
                 elif self.path.endswith("/instance-id"):
                     self._answer(200, INSTANCE)
-                elif self.path.endswith("/autoscaling/target-lifecycle-state") and world.state is not None:
-                    self._answer(200, world.state)
+                elif self.path.endswith("/autoscaling/target-lifecycle-state"):
+                    world.looks += 1
+                    state = world.state
+                    self._answer(404 if state is None else 200, state or "")
                 else:
                     self._answer(404)
 
@@ -70,6 +74,8 @@ class World:
                 action = body.split("Action=")[1].split("&")[0]
                 if world.denied or not world.waiting:
                     code = "AccessDenied" if world.denied else "ValidationError"
+                    world.refused += 1
+                    world.waiting = world.refused == world.waits_after
                     self._answer(400, f"<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>")
                     return
                 world.asked.append(action)
@@ -121,8 +127,8 @@ def test_termination_is_noticed_and_nothing_else_is(world: World) -> None:
     thread = threading.Thread(target=lambda: found.append(await_termination(Metadata(), stop, 0.02)))
     thread.start()
     for state in (None, "Standby", "InService", "Detached"):
-        world.state = state
-        time.sleep(0.1)
+        world.state, before = state, world.looks
+        wait_for("a look, and the next", lambda before=before: world.looks >= before + 2)  # type: ignore[misc]
         assert not found
     world.state = "Terminated"
     thread.join(5)
@@ -147,10 +153,11 @@ def test_outages_of_the_metadata_service_are_outlived(world: World, caplog: pyte
 
 
 def test_a_waiting_hook_tells_of_a_drained_instance(world: World) -> None:
-    threading.Timer(0.6, lambda: setattr(world, "waiting", True)).start()
+    world.waits_after = 4
     took = drained()
     assert took is not None
-    assert 0.5 < took < 3
+    assert took < SETTINGS.drain_seconds
+    assert world.refused == 4
     assert world.asked == ["RecordLifecycleActionHeartbeat"] * 2
 
 
@@ -177,8 +184,8 @@ def test_the_action_is_completed_when_it_can_be(world: World) -> None:
     action = LifecycleAction("t-fleet", "t-drain", INSTANCE, "us-east-1")
     stop = threading.Event()
     assert not complete(lambda: action, stop, seconds=0.2, step=0.05)
-    threading.Timer(0.3, lambda: setattr(world, "waiting", True)).start()
-    assert complete(lambda: action, stop, seconds=5, step=0.05)
+    world.waits_after = world.refused + 4
+    assert complete(lambda: action, stop, seconds=20, step=0.05)
     assert world.asked == ["CompleteLifecycleAction"]
     world.denied = True
     with pytest.raises(LifecycleUnavailable, match="AccessDenied"):

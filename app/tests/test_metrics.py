@@ -18,6 +18,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from serving import Serve
 from sqlalchemy import Engine, insert, text, update
+from waiting import wait_for
 
 from signup.clients.topic import MAX_BATCH
 from signup.ids import uuid7
@@ -151,8 +152,8 @@ def test_the_pool_is_measured(app: Flask, lines: list[Line]) -> None:
     held = [engine.connect() for _ in range(8)]
     with ThreadPoolExecutor(1) as pool:
         waits = pool.submit(engine.connect)
-        while not app.extensions["signup"].engine.pool.waits._count:
-            assert not waits.done()
+        wait_for("a wait", lambda: app.extensions["signup"].engine.pool.waits._count)
+        assert not waits.done()
         held.pop().close()
         held.append(waits.result(timeout=5))
     _, line = reported(app, lines)

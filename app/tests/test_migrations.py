@@ -6,19 +6,18 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.command import upgrade
 from alembic.runtime.migration import MigrationContext
-from running import wait_for
+from gate import Gate
 from sqlalchemy import Engine, create_engine, insert, inspect, make_url, text
 from sqlalchemy.exc import IntegrityError
+from waiting import wait_for
 
 from signup.ids import uuid7
 from signup.schema.migrate import DatabaseNotReady, migrate
@@ -71,12 +70,13 @@ def test_a_database_ahead_of_this_release_is_left_alone(make_database: Callable[
     engine.dispose()
 
 
-def test_waits_for_the_database(gate: Any, make_database: Callable[[], str]) -> None:
+def test_waits_for_the_database(gate: Gate, make_database: Callable[[], str], caplog: pytest.LogCaptureFixture) -> None:
     url = make_url(make_database()).set(host="127.0.0.1", port=gate.port).render_as_string(hide_password=False)
-    timer = threading.Timer(1.0, gate.open)
-    timer.start()
-    assert migrate(settings(url, 20)) == needed_revision()
-    timer.join()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(migrate, settings(url, 20))
+        wait_for("two attempts in vain", lambda: caplog.text.count("waiting for the database") >= 2)
+        gate.open()
+        assert done.result() == needed_revision()
 
 
 def test_waits_for_another_instances_lock_only_so_long(make_database: Callable[[], str]) -> None:
@@ -169,7 +169,7 @@ def command(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(program, env={**base, **environment}, capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_the_command_gives_up_with_a_clear_line(gate: Any) -> None:
+def test_the_command_gives_up_with_a_clear_line(gate: Gate) -> None:
     url = f"postgresql://ada:hush-hush@127.0.0.1:{gate.port}/signup"
     done = command({"SIGNUP_DATABASE_URL": url, "SIGNUP_MIGRATE_WAIT_SECONDS": "1"})
     assert done.returncode == 75

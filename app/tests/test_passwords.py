@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher as Argon2
 from flask import Flask
+from waiting import wait_for
 
 from signup.passwords import HashQueueFull, PasswordHasher
 
@@ -36,8 +37,7 @@ def test_no_more_than_the_slots_hash_at_once_and_the_queue_is_bounded() -> None:
     hasher._argon2 = counting  # type: ignore[assignment]
     with ThreadPoolExecutor(9) as pool:
         waiting = [pool.submit(hasher.hash, "x") for _ in range(9)]
-        while sum(future.done() for future in waiting) < 4:
-            pass
+        wait_for("four refusals", lambda: sum(future.done() for future in waiting) >= 4)
         assert sum(isinstance(future.exception(), HashQueueFull) for future in waiting if future.done()) == 4
         counting.door.set()
         hashed = [future for future in waiting if future.exception() is None]
