@@ -6,10 +6,12 @@ import http.client
 import json
 import select
 import signal
+import socket
 import subprocess
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,6 +83,19 @@ def test_health_checks_are_answered_while_the_database_hangs(serve: Serve, gate:
             checks += 1
         assert checks > 5
         assert Counter(each.result() for each in asked) == {(503, True): 120}
+
+
+def test_clients_who_do_not_go_keep_nobody_out(serve: Serve) -> None:
+    url, _ = serve(SIGNUP_WORKERS="1")
+    parts = urlsplit(url)
+    with ExitStack() as stack:
+        for _ in range(20):
+            client = stack.enter_context(socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10))
+            client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert requests.get(f"{url}/livez", timeout=5).status_code == 200
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 404 ")
+        assert answer.endswith(b"}")
 
 
 class KeptAlive:

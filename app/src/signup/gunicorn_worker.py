@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
 from gunicorn.http import errors  # type: ignore[import-untyped]
+from gunicorn.util import close_graceful  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from signup.ids import uuid7
@@ -23,6 +26,9 @@ REFUSED = {
     errors.ExpectationFailed: (417, "This expectation can't be met."),
 }
 
+MAX_PARTINGS = 2
+"""Threads of a worker that may wait for clients to go: fewer than those kept for health checks."""
+
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +40,32 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """
 
     body_seconds = 10.0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._partings = threading.BoundedSemaphore(MAX_PARTINGS)
+
+    def handle(self, conn: Any) -> Any:
+        """Serve a connection's next request; if it was the last, part from the client."""
+        kept = super().handle(conn)
+        if kept is False:
+            with suppress(OSError):
+                self._part(conn.sock)
+        return kept
+
+    def _part(self, sock: socket.socket) -> None:
+        """Let the client end the connection first, so that it gets the whole answer though we have not read its whole body.
+
+        gunicorn waits for that in the thread that accepts connections: a few clients who take their time would keep everybody
+        else out, health checks too.
+        """
+        sock.shutdown(socket.SHUT_WR)
+        if self._partings.acquire(blocking=False):
+            try:
+                close_graceful(sock.dup())
+            finally:
+                self._partings.release()
+        sock.shutdown(socket.SHUT_RD)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Serve a request, whose body has to come in time, and whose answer has to be taken in time."""
