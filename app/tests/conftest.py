@@ -19,12 +19,13 @@ from flask.testing import FlaskClient
 from gate import Gate
 from moto.server import ThreadedMotoServer
 from serving import publish, serve  # noqa: F401
-from sqlalchemy import Engine, create_engine, make_url, text, update
+from sqlalchemy import Engine, create_engine, make_url, select, text, update
 from werkzeug.test import TestResponse
 
 from signup.factory import Application, create_app
+from signup.outbox.message import VERIFICATION
 from signup.schema.migrate import migrate
-from signup.schema.tables import metadata, users
+from signup.schema.tables import metadata, outbox, users
 from signup.settings import DatabaseSettings, MigrationSettings, Settings
 
 REGION = "us-east-1"
@@ -140,6 +141,19 @@ def put_token(aws: str, token_table: str) -> Callable[..., str]:
         return token
 
     return put
+
+
+@pytest.fixture
+def token_of(database: Engine, put_token: Callable[..., str]) -> Callable[..., str]:
+    """The token in an address's newest mail."""
+
+    def newest(email: str, **how: int) -> str:
+        with database.connect() as connection:
+            statement = select(outbox.c.payload).where(outbox.c.kind == VERIFICATION).order_by(outbox.c.id.desc())
+            message = next(each for each in connection.execute(statement).scalars() if each["email"] == email)
+        return put_token(message["user_id"], message["message_id"], **how)
+
+    return newest
 
 
 @pytest.fixture(scope="session")

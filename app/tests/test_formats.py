@@ -44,21 +44,30 @@ def test_no_beginning_of_a_picture_is_one(picture: bytes) -> None:
         kept(picture, len(picture) + 1)
 
 
-def test_a_changed_byte_of_a_png_is_noticed_and_no_change_breaks_the_check() -> None:
-    chance = random.Random(7)  # noqa: S311 - the same changes each time
+@pytest.mark.parametrize("bit", range(8))
+def test_a_changed_bit_of_a_png_is_noticed(bit: int) -> None:
     for position in range(len(PNG)):
         with pytest.raises(NotAPicture):
-            kept(PNG[:position] + bytes([PNG[position] ^ 1 << chance.randrange(8)]) + PNG[position + 1 :])
+            kept(PNG[:position] + bytes([PNG[position] ^ 1 << bit]) + PNG[position + 1 :])
+
+
+def test_a_changed_jpeg_is_refused_or_kept_up_to_an_end() -> None:
+    """It has no checksum: most changes are to data that only a decoder reads."""
+    chance = random.Random(7)  # noqa: S311 - the same changes each time
     refused = 0
     for _ in range(3000):
         changed = bytearray(JPEG)
         for _ in range(chance.randrange(1, 4)):
             changed[chance.randrange(len(changed))] = chance.randrange(256)
         try:
-            kept(bytes(changed))
+            kind, found = kept(bytes(changed))
         except NotAPicture:
             refused += 1
-    assert 300 < refused < 3000
+            continue
+        assert kind == "image/jpeg"
+        assert changed.startswith(found)
+        assert found.endswith(b"\xff\xd9")
+    assert 0 < refused < 3000
 
 
 @pytest.mark.parametrize(
