@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, select
-
-from signup.schema.tables import metadata, users
+from records import rows
+from sqlalchemy import Engine
 
 GOOD = {"first_name": "Ada", "last_name": "Lovelace", "email": "ada@example.com", "password": "correct horse battery"}
 
@@ -25,12 +24,6 @@ def problem_of(response: Any, status: int) -> dict[str, Any]:
     assert body["detail"]
     assert body["request_id"] == response.headers["X-Request-Id"] != ""
     return body
-
-
-def stored(database: Engine) -> dict[str, list[Any]]:
-    """All there is."""
-    with database.connect() as connection:
-        return {name: sorted(connection.execute(select(table)).all(), key=str) for name, table in metadata.tables.items()}
 
 
 @pytest.mark.parametrize(
@@ -77,8 +70,7 @@ def test_a_missing_field_is_named(client: FlaskClient, field: str) -> None:
 def test_all_field_errors_come_at_once(client: FlaskClient, database: Engine) -> None:
     body = problem_of(client.post("/v1/user", json={"email": "no", "password": "short", "surprise": 1}), 422)
     assert {error["field"] for error in body["errors"]} == {"surprise", *GOOD}
-    with database.connect() as connection:
-        assert connection.execute(select(users)).all() == []
+    assert rows(database)["users"] == []
 
 
 JSON_TAKERS = [("POST", "/v1/user"), ("POST", "/v1/user/verify/resend"), ("PUT", "/v1/user/self")]
@@ -112,19 +104,19 @@ NO_JSON: list[tuple[bytes, str | None, int]] = [
 
 @pytest.mark.parametrize(("method", "path"), JSON_TAKERS)
 def test_bodies(client: FlaskClient, database: Engine, verified: tuple[str, str], method: str, path: str) -> None:
-    before = stored(database)
+    before = rows(database)
     for data, kind, status in NO_JSON:
         answer = client.open(path, method=method, data=data, content_type=kind, auth=verified)
         problem = problem_of(answer, status)
         assert [error["field"] for error in problem.get("errors", [])] == ([""] if status == 422 else []), data[:40]
-    assert stored(database) == before
+    assert rows(database) == before
 
 
 @pytest.mark.parametrize(("method", "path"), JSON_TAKERS)
 def test_wrong_types_and_odd_names(
     client: FlaskClient, database: Engine, verified: tuple[str, str], method: str, path: str
 ) -> None:
-    before = stored(database)
+    before = rows(database)
     fields = {"/v1/user": tuple(GOOD), "/v1/user/verify/resend": ("email",)}.get(path, ("first_name", "last_name", "password"))
     good = {name: GOOD[name] for name in fields}
     for name in fields:
@@ -138,7 +130,7 @@ def test_wrong_types_and_odd_names(
         assert error["detail"] == "This field is not known."
     many = {f"field{number}": number for number in range(2000)}
     assert len(problem_of(client.open(path, method=method, json={**good, **many}, auth=verified), 422)["errors"]) == 10
-    assert stored(database) == before
+    assert rows(database) == before
 
 
 def test_a_body_of_exactly_the_limit_is_read(client: FlaskClient) -> None:

@@ -12,18 +12,14 @@ from argon2 import extract_parameters
 from argon2.low_level import Type
 from flask import Flask
 from flask.testing import FlaskClient
+from records import events
 from sqlalchemy import Engine, select, update
 from test_bad_input import problem_of
 
 from signup.passwords import PasswordHasher
-from signup.schema.tables import audit, users
+from signup.schema.tables import users
 
 ANOTHER = "another long passphrase"
-
-
-def audited(database: Engine) -> list[str]:
-    with database.connect() as connection:
-        return list(connection.execute(select(audit.c.event).order_by(audit.c.id)).scalars())
 
 
 def test_changes_names(client: FlaskClient, database: Engine, verified: tuple[str, str]) -> None:
@@ -33,7 +29,7 @@ def test_changes_names(client: FlaskClient, database: Engine, verified: tuple[st
     after = client.get("/v1/user/self", auth=verified).get_json()
     assert after["account_updated"] > before["account_updated"]
     assert after == {**before, "first_name": "Zoë", "account_updated": after["account_updated"]}
-    assert audited(database) == ["user.signed_up", "user.names_changed"]
+    assert events(database) == ["user.signed_up", "user.names_changed"]
 
 
 def test_a_changed_password_is_the_only_one(client: FlaskClient, database: Engine, verified: tuple[str, str]) -> None:
@@ -41,7 +37,7 @@ def test_a_changed_password_is_the_only_one(client: FlaskClient, database: Engin
     assert client.put("/v1/user/self", auth=verified, json=body).status_code == 204
     assert client.get("/v1/user/self", auth=verified).status_code == 401
     assert client.get("/v1/user/self", auth=(verified[0], ANOTHER)).get_json()["last_name"] == "King"
-    assert audited(database) == ["user.signed_up", "user.names_changed", "user.password_changed"]
+    assert events(database) == ["user.signed_up", "user.names_changed", "user.password_changed"]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +61,7 @@ def test_refused_fields_are_named_and_change_nothing(
     answer = problem_of(client.put("/v1/user/self", auth=verified, json=body), 422)
     assert [error["field"] for error in answer["errors"]] == fields
     assert client.get("/v1/user/self", auth=verified).get_json() == before
-    assert audited(database) == ["user.signed_up"]
+    assert events(database) == ["user.signed_up"]
 
 
 def test_not_json_is_refused(client: FlaskClient, verified: tuple[str, str]) -> None:
@@ -95,7 +91,7 @@ def test_two_changes_of_one_password_let_one_win(app: Flask, database: Engine, v
         change = {"password": ANOTHER}
         statuses = pool.map(lambda _: app.test_client().put("/v1/user/self", auth=verified, json=change).status_code, range(2))
         assert sorted(statuses) == [204, 401]
-    assert audited(database) == ["user.signed_up", "user.password_changed"]
+    assert events(database) == ["user.signed_up", "user.password_changed"]
 
 
 @pytest.fixture

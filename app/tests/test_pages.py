@@ -128,12 +128,10 @@ def test_what_is_no_form_of_ours(client: FlaskClient) -> None:
 
 
 def test_the_link_asks_and_the_button_confirms(
-    client: FlaskClient, database: Engine, put_token: Callable[..., str], person: dict[str, str]
+    client: FlaskClient, database: Engine, token_of: Callable[..., str], person: dict[str, str]
 ) -> None:
     client.post("/", data=person)
-    with database.connect() as connection:
-        payload = connection.execute(select(outbox.c.payload)).scalar_one()
-    token = put_token(payload["user_id"], payload["message_id"])
+    token = token_of(person["email"])
     page = client.get(f"/verify?token={token}", headers=HTML)
     with database.connect() as connection:
         assert connection.execute(select(users.c.verified)).scalar_one() is False

@@ -17,6 +17,7 @@ from conftest import aws_client
 from flask import Flask
 from flask.testing import FlaskClient
 from pixels import jpeg, png
+from records import events
 from serving import Serve
 from sqlalchemy import Engine, select, update
 from statements import commits_fail
@@ -26,7 +27,7 @@ from signup.clients.pictures import StoredPicture
 from signup.factory import MAX_TRANSFERS, create_app
 from signup.overload import RESERVED_THREADS
 from signup.pictures.upload import MAX_PICTURE
-from signup.schema.tables import audit, pictures, users
+from signup.schema.tables import pictures, users
 from signup.settings import Settings
 
 PIC = "/v1/user/self/pic"
@@ -35,11 +36,6 @@ PIC = "/v1/user/self/pic"
 def row(database: Engine) -> Any:
     with database.connect() as connection:
         return connection.execute(select(pictures)).one_or_none()
-
-
-def events(database: Engine) -> list[str]:
-    with database.connect() as connection:
-        return list(connection.execute(select(audit.c.event).order_by(audit.c.id)).scalars())
 
 
 def test_a_picture_is_set_read_replaced_and_removed(

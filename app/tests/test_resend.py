@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from records import events
 from sqlalchemy import Engine, func, select, update
 from statements import statements
 from test_bad_input import problem_of
@@ -80,9 +81,8 @@ def test_anybody_else_gets_the_same_answer_for_the_same_work_and_no_mail(
     assert (answer.status_code, answer.data) == (expected.status_code, expected.data) == (202, expected.data)
     assert silent == mailed == ["SELECT", "INSERT INTO outbox", "INSERT INTO audit", "COMMIT"]
     with database.connect() as connection:
-        events = connection.execute(select(audit.c.event).order_by(audit.c.id)).scalars().all()
         stored = str(connection.execute(select(outbox).where(outbox.c.kind == "decoy")).one())
-    assert events[-2:] == ["user.resend_unanswered", "user.verification_resent"]
+    assert events(database)[-2:] == ["user.resend_unanswered", "user.verification_resent"]
     assert "@" not in stored
 
 
