@@ -14,12 +14,13 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from evenkeel import status
+from evenkeel import bench_alone, status
 from evenkeel.bench_rollouts import DEPLOYS, bad_images, deploys
 from evenkeel.bench_signups import signups
 from evenkeel.host import ROOT
@@ -33,16 +34,33 @@ SCALE_SECONDS = 300
 
 
 class Bench:
+    """The region that runs, for the parts that measure it."""
+
     def __init__(self, target: Target) -> None:
+        if target.local is None:
+            raise Failure("only a region on this machine is measured: leave TARGET out")
         self.target = target
-        self.outputs: dict[str, Any] = Stack(target).outputs()
-        if not self.outputs or target.local is None:
-            raise Failure("nothing runs here to be measured: run `make up` first")
-        self.url = str(self.outputs["service_url"])
         self.local = target.local
-        self.mail = target.local.mail_url
-        self.group = str(self.outputs["autoscaling_group_name"])
         self.note: Callable[[str], None] = lambda _: None
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        found = Stack(self.target).outputs() if self.local.pid() else {}
+        if not found:
+            raise Failure("nothing runs here to be measured: run `make up` first")
+        return found
+
+    @property
+    def url(self) -> str:
+        return str(self.outputs["service_url"])
+
+    @property
+    def mail(self) -> str:
+        return self.local.mail_url
+
+    @property
+    def group(self) -> str:
+        return str(self.outputs["autoscaling_group_name"])
 
     def losses(self) -> list[float]:
         """Seconds from an instance's loss to three healthy ones, the replacement among them."""
@@ -136,6 +154,13 @@ def scale() -> str:
         return table(("what", f"in {SCALE_SECONDS} s"), [f"| {name} | {value} |" for name, value in figures.items()])
 
 
+def alone(bench: Bench) -> str:
+    """Signups of the service alone; returns Markdown."""
+    if bench.local.pid():
+        raise Failure("a region takes its part of the processors: run `make down` first")
+    return bench_alone.alone(bench.note)
+
+
 def service(bench: Bench) -> str:
     """Signups, mails, losses and failovers; returns Markdown."""
     rows = [
@@ -148,9 +173,10 @@ def service(bench: Bench) -> str:
 
 
 PARTS: dict[str, tuple[str, Callable[[Bench], str]]] = {
+    "alone": ("Signups: how many the service takes, alone", alone),
     "signups": (
-        "Signups: how many, and what SendGrid has to do with them",
-        lambda bench: signups(bench.url, bench.mail, bench.note),
+        "Signups: what SendGrid has to do with them",
+        lambda bench: signups(bench.local, bench.url, bench.note),
     ),
     "service": (f"The service: {SIGNUPS} signups, {JOURNEYS} mails, {LOSSES} losses, {FAILOVERS} failovers", service),
     "deploys": (f"Rollouts: {DEPLOYS} deploys in a row", lambda bench: deploys(bench.local)),

@@ -1,4 +1,4 @@
-"""The service alone, in the part `signups` of `make bench`: how near it comes to what hashing leaves.
+"""The part `alone` of `make bench`: how near it comes to what hashing leaves.
 
 The ceiling is what the machine could hash if it did nothing else: its cores, by the processor time of one hash while all of them
 hash. The service runs beside PostgreSQL, its publisher and the load generator, all on the same cores.
@@ -17,7 +17,8 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extensions
 
-from evenkeel import alone, scratch
+from evenkeel import scratch
+from evenkeel.alone import Service, service
 from evenkeel.host import ROOT
 from evenkeel.scores import BoundMissed, quantile, row, table
 from evenkeel.signup_load import PASSWORD, load
@@ -56,10 +57,13 @@ class Run:
         return self.rate / self.ceiling
 
 
-def measure(note: Callable[[str], None]) -> tuple[str, list[str]]:
-    """Run it; returns Markdown, and which bounds were missed."""
+def alone(note: Callable[[str], None]) -> str:
+    """Run it; returns Markdown. Raises BoundMissed with it when a bound is missed."""
     with scratch.images(), scratch.database() as url:  # commits wait for the disk there, as by default
-        return told(list(runs(url, note)))
+        text, missed = told(list(runs(url, note)))
+    if missed:
+        raise BoundMissed(text, missed)
+    return text
 
 
 def hash_milliseconds() -> float:
@@ -95,7 +99,7 @@ def runs(database_url: str, note: Callable[[str], None]) -> Iterator[Run]:
     topic = Topic()
     with (
         topic.running(),
-        alone.service(database_url, topic.url, LOG) as running,
+        service(database_url, topic.url, LOG) as running,
         closing(psycopg2.connect(database_url)) as outbox,
     ):
         outbox.autocommit = True
@@ -114,7 +118,7 @@ def waiting(outbox: psycopg2.extensions.connection) -> int:
         return int(count)
 
 
-def _run(running: alone.Service, topic: Topic, outbox: psycopg2.extensions.connection) -> Run:
+def _run(running: Service, topic: Topic, outbox: psycopg2.extensions.connection) -> Run:
     before_hash = hash_milliseconds()
     before = {**running.processor_seconds(), "database": database_seconds()}
     own, taken = time.process_time(), topic.taken
@@ -146,8 +150,7 @@ def told(found: list[Run]) -> tuple[str, list[str]]:
     ]
     head = (
         f"The service alone: {SIGNUPS} signups a run by {CLIENTS} clients at once, with its publisher, PostgreSQL (each commit "
-        f"on disk) and the load generator on the same {cores()} cores, and an idle region beside them. The service's own "
-        "processor time has the hash in it."
+        f"on disk) and the load generator on the same {cores()} cores. The service's own processor time has the hash in it."
     )
     missed = [] if share >= LEAST_SHARE else [f"{100 * share:.0f} % of the ceiling, where {100 * LEAST_SHARE:.0f} % are wanted"]
     return f"{head}\n\n{table(('what', 'runs', 'median', 'highest'), rows)}", missed
