@@ -1,6 +1,7 @@
-"""`make docs`: what the documentation says about the roles' variables is written from their own argument specs.
+"""`make docs`: the parts of the documentation that are written from what they describe.
 
-A README keeps its words by hand, and a place between two comments where the table goes.
+A role's README keeps its words by hand, and a place between two comments where the table of its variables goes.
+docs/controls.md is the hardening role's own data.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from evenkeel import controls
 from evenkeel.host import ROOT
 
 BEGIN = "<!-- variables: `make docs` writes them from meta/argument_specs.yml -->"
@@ -43,7 +45,7 @@ def _cell(description: str | list[str]) -> str:
 
 def pages() -> dict[Path, str]:
     """Each file that is written in part or as a whole, and what must be in it."""
-    found = {}
+    found = {controls.PAGE: controls.page()}
     for role in roles():
         readme = role / "README.md"
         before, begin, rest = readme.read_text().partition(BEGIN)
