@@ -109,7 +109,7 @@ def _run(command: list[str], target: Target, log: Path, note: Callable[[str], No
         environment["AWS_POLL_DELAY_SECONDS"] = "2"  # instead of 15: states change fast here
     # Packer finds Ansible on the PATH: it must be the locked one.
     environment["PATH"] = f"{VENV / 'bin'}:/usr/bin:{environment['PATH']}"
-    reason = _Reason()
+    reason = Reason()
     # Whatever Packer and Ansible leave beside their results goes with this folder, whose path is short enough for sockets.
     with tempfile.TemporaryDirectory(prefix="evenkeel-") as scratch, log.open("w") as output:
         environment |= dict.fromkeys(("ANSIBLE_HOME", "PACKER_CACHE_DIR", "PACKER_CONFIG_DIR", "TMPDIR"), scratch)
@@ -137,29 +137,36 @@ def _run(command: list[str], target: Target, log: Path, note: Callable[[str], No
         raise Failure(f"the bake failed: {reason} (whole log: {log.relative_to(ROOT)})")
 
 
-class _Reason:
+class Reason:
     """Follows Packer's and Ansible's output: what is being done, and what went wrong first."""
 
     def __init__(self) -> None:
         self.doing = ""
         self._failed_task = ""
         self._words: list[str] = []
+        self._going_on = False
 
     def read(self, line: str) -> None:
-        text = re.sub(r"^(==>|\s*) *[\w.-]+: ", "", line.rstrip())
+        text = re.sub(r"^(==>|\s*) *[\w.-]+(?: \([\w-]+\))?: ", "", line.rstrip())
         if task := re.search(r"TASK \[(.+?)\]", text):
             self.doing = task[1]
         elif line.startswith("==> "):
             self.doing = text[:70]
-        if "fatal: [" in text and not self._failed_task:
+        if self._going_on and re.match(r" {5}", text):  # long words take several lines
+            self._words.append(text.strip())
+            return
+        self._going_on = False
+        if re.search(r"\b(fatal|failed): \[", text) and not self._failed_task:
             self._failed_task = self.doing
-        elif self._failed_task and not self._words and (found := re.match(r"\s*\"?msg\"?: (.+)", text)):
-            self._words.append(found[1].strip("'\""))
+        # Of the result itself, not of an item that it is about.
+        elif self._failed_task and not self._words and (found := re.match(r" {4}msg: (.+)", text)):
+            self._words.append(re.sub(r"^[|>][-+]?$", "", found[1]))
+            self._going_on = True
         elif not self._failed_task and not self._words and re.search(r"\b[Ee]rrors?\b", text):
             self._words.append(text.strip())
 
     def __str__(self) -> str:
-        words = " ".join(self._words)[:400] or "no reason given"
+        words = " ".join(self._words).replace("''", "'").strip(" '\"")[:400] or "no reason given"
         return f"{self._failed_task}: {words}" if self._failed_task else words
 
 
