@@ -17,6 +17,9 @@ KEEP = timedelta(days=7)
 """How long published messages and unconfirmed registrations are kept."""
 
 
+_INSERT = insert(outbox)
+
+
 @dataclass(frozen=True)
 class OutboxRow:
     """A message that is due."""
@@ -28,7 +31,7 @@ class OutboxRow:
 
 def insert_message(connection: Connection, message_id: UUID, kind: str, payload: Mapping[str, Any]) -> None:
     """Add a message, due at once."""
-    connection.execute(insert(outbox).values(id=message_id, kind=kind, payload=dict(payload)))
+    connection.execute(_INSERT, {"id": message_id, "kind": kind, "payload": dict(payload)})
 
 
 def insert_decoy(connection: Connection, message_id: UUID) -> None:

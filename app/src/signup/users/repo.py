@@ -7,11 +7,23 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, insert, literal, select, update
+from sqlalchemy import Boolean, Connection, Row, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from signup.schema.tables import audit, registrations, users
 from signup.users.model import Event, User
+
+# What every sign-up runs is built once: building took as long as running it.
+_INSERT_USER = insert_or(users).on_conflict_do_nothing(index_elements=[users.c.email]).returning(users.c.id)
+_FIND_BY_EMAIL = select(users).where(users.c.email == bindparam("email"))
+_REGISTERED = ("message_id", "user_id", "first_name", "last_name", "password_hash")
+_INSERT_REGISTRATION = insert(registrations).from_select(
+    list(_REGISTERED),
+    select(*(bindparam(name, type_=registrations.c[name].type) for name in _REGISTERED)).where(
+        bindparam("wanted", type_=Boolean)
+    ),
+)
+_INSERT_AUDIT = insert(audit)
 
 
 def insert_user(connection: Connection, user: User, password_hash: str) -> bool:
@@ -19,26 +31,21 @@ def insert_user(connection: Connection, user: User, password_hash: str) -> bool:
 
     A concurrent sign-up of the same address waits for the other's transaction, then finds it taken.
     """
-    statement = (
-        insert_or(users)
-        .values(
-            id=user.id,
-            first_name=user.first_name,
-            last_name=user.last_name,
-            email=user.email,
-            password_hash=password_hash,
-            account_created=user.account_created,
-            account_updated=user.account_updated,
-        )
-        .on_conflict_do_nothing(index_elements=[users.c.email])
-        .returning(users.c.id)
-    )
-    return connection.execute(statement).first() is not None
+    values = {
+        "id": user.id,
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+        "email": user.email,
+        "password_hash": password_hash,
+        "account_created": user.account_created,
+        "account_updated": user.account_updated,
+    }
+    return connection.execute(_INSERT_USER, values).first() is not None
 
 
 def find_by_email(connection: Connection, email: str) -> tuple[User, str] | None:
     """The user with this (normalized) address, and its password hash."""
-    row = connection.execute(select(users).where(users.c.email == email)).first()
+    row = connection.execute(_FIND_BY_EMAIL, {"email": email}).first()
     return None if row is None else (_user(row), row.password_hash)
 
 
@@ -55,9 +62,9 @@ def insert_registration(
         "first_name": given.first_name,
         "last_name": given.last_name,
         "password_hash": password_hash,
+        "wanted": wanted,
     }
-    row = select(*(literal(value, registrations.c[name].type) for name, value in values.items())).where(literal(wanted))
-    connection.execute(insert(registrations).from_select(list(values), row))
+    connection.execute(_INSERT_REGISTRATION, values)
 
 
 def update_user(connection: Connection, user_id: UUID, seen_hash: str, values: Mapping[str, str], now: datetime) -> bool:
@@ -117,7 +124,8 @@ def mark_verified(connection: Connection, user_id: UUID, message_id: UUID, now: 
 
 def insert_audit(connection: Connection, event: Event, user_id: UUID, occurred_at: datetime, request_id: str) -> None:
     """Record an event in the same transaction as its cause."""
-    connection.execute(insert(audit).values(event=event, user_id=user_id, occurred_at=occurred_at, request_id=request_id))
+    values = {"event": event, "user_id": user_id, "occurred_at": occurred_at, "request_id": request_id}
+    connection.execute(_INSERT_AUDIT, values)
 
 
 def _user(row: Row[Any]) -> User:
