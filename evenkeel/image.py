@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from evenkeel import packages
+from evenkeel.fresh import PASSED
 from evenkeel.host import ROOT, VENV
 from evenkeel.steps import Failure
 from evenkeel.target import Target
 
 DEBIAN_ACCOUNT = "136693071363"
 DEBIAN_NAME = "debian-13-amd64-*"
+# Where a bake was cut off before its last gate, its image has no such tag.
+GATED = [{"Name": f"tag:{key}", "Values": [value]} for key, value in PASSED.items()]
 
 
 def inputs_digest(ec2: Any) -> str:
@@ -31,27 +34,29 @@ def inputs_digest(ec2: Any) -> str:
     base = max(bases, key=lambda image: image["CreationDate"])["ImageId"]
     # Of the roles, what a machine gets, and of the playbooks, those that an image is made with.
     roles = sorted(path for path in (ROOT / "roles").glob("*/*/") if path.is_dir() and path.name != "molecule")
-    inputs = [*roles, ROOT / "packer", *sorted((ROOT / "playbooks").glob("image*.yml")), ROOT / "ansible.cfg"]
+    gates = [ROOT / "playbooks" / folder / "audit.yml" for folder in ("tasks", "vars")]
+    inputs = [*roles, ROOT / "packer", *sorted((ROOT / "playbooks").glob("image*.yml")), *gates, ROOT / "ansible.cfg"]
     return hashlib.sha256(f"{base} {wheels_digest} {packages.digest(*inputs)}".encode()).hexdigest()
 
 
 def baked(ec2: Any, digest: str) -> str:
     """The newest AMI of these inputs; "" if there is none."""
-    found = ec2.describe_images(Owners=["self"], Filters=[{"Name": "tag:InputsDigest", "Values": [digest]}])["Images"]
+    filters = [{"Name": "tag:InputsDigest", "Values": [digest]}, *GATED]
+    found = ec2.describe_images(Owners=["self"], Filters=filters)["Images"]
     found = [image for image in found if image["State"] == "available"]
     return str(max(found, key=lambda image: image["CreationDate"])["ImageId"]) if found else ""
 
 
-def bake(target: Target, note: Callable[[str], None]) -> str:
+def bake(target: Target, note: Callable[[str], None], fresh: bool = False) -> str:
     """Returns the id of the AMI for the present inputs, baked now or before. Raises Failure with Packer's own reason.
 
-    With FRESH=1 it is baked in any case: Debian's packages are no input that can be compared, but an image ages by them.
+    With FRESH=1, or `fresh`, in any case: Debian's packages are no input that can be compared, but an image ages by them.
     """
     wheels, _ = packages.wheelhouse()
     ec2 = target.client("ec2")
     digest = inputs_digest(ec2)
     image_id = baked(ec2, digest)
-    if image_id and os.environ.get("FRESH") != "1":
+    if image_id and not fresh and os.environ.get("FRESH") != "1":
         note(f"{image_id} is there")
         return image_id
     schema = packages.schema()
@@ -59,10 +64,12 @@ def bake(target: Target, note: Callable[[str], None]) -> str:
         _sweep(ec2)
     manifest = target.state / "manifest.json"
     manifest.unlink(missing_ok=True)
+    papers = target.state / "papers"
     variables = {
         "commit": _commit(),
         "inputs_digest": digest,
         "manifest_path": str(manifest),
+        "papers_path": str(papers),
         "schema_floor": schema["floor"],
         "schema_head": schema["head"],
         "service_version": packages.version("app"),
@@ -83,7 +90,7 @@ def bake(target: Target, note: Callable[[str], None]) -> str:
 def newest(target: Target) -> str:
     """The id of the project's newest AMI, for commands that need one and bake none."""
     filters = [{"Name": "tag:Project", "Values": [target.image_project()]}, {"Name": "state", "Values": ["available"]}]
-    found = target.client("ec2").describe_images(Owners=["self"], Filters=filters)["Images"]
+    found = target.client("ec2").describe_images(Owners=["self"], Filters=[*filters, *GATED])["Images"]
     if not found:
         raise Failure(f"there is no image of {target.image_project()} in this region: bake one (`make bake`)")
     return str(max(found, key=lambda image: image["CreationDate"])["ImageId"])

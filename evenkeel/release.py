@@ -6,6 +6,7 @@ SBOM for each part of the service, in the folder build/release.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+from evenkeel.fresh import PASSED
 from evenkeel.host import ROOT, VENV
 from evenkeel.image import DEBIAN_ACCOUNT
 from evenkeel.packages import BUILD
@@ -43,7 +45,17 @@ def faults(target: Target, image: dict[str, Any], commit: str) -> Iterator[str]:
         yield f"it is {image['State']}, not available"
     if image.get("Public"):
         yield "everybody may launch it"
-    for tag in ("Project", "Commit", "ServiceVersion", "InputsDigest", "SchemaHead", "SchemaFloor", "SourceAMI"):
+    for tag in (
+        "Project",
+        "Commit",
+        "ServiceVersion",
+        "InputsDigest",
+        "SchemaHead",
+        "SchemaFloor",
+        "SourceAMI",
+        "SbomDigest",
+        *PASSED,
+    ):
         if not tags.get(tag):
             yield f"its tag {tag} is missing"
     # An image of the same inputs may be older than the commit: then they have the same digest, and the commit differs.
@@ -82,8 +94,25 @@ def manifest(target: Target, image: dict[str, Any], commit: str) -> dict[str, An
         "schema_head": tags["SchemaHead"],
         "schema_floor": tags["SchemaFloor"],
         "source_image": tags["SourceAMI"],
+        "kernel": tags["Kernel"],
+        "packages_digest": tags["PackagesDigest"],
+        "sbom_digest": tags["SbomDigest"],
+        "scores": {"lynis": tags["Lynis"], "exposure": tags["Exposure"]},
         "snapshots": [mapping["Ebs"]["SnapshotId"] for mapping in image["BlockDeviceMappings"] if "Ebs" in mapping],
     }
+
+
+def of_bake(target: Target, image: dict[str, Any]) -> dict[str, str]:
+    """What the bake wrote of the machine itself: nothing where another machine baked it. Raises Failure when it was changed."""
+    folder = target.state / "papers"
+    baked = folder / "manifest.json"
+    if not baked.exists() or json.loads(baked.read_text())["image"] != image["ImageId"]:
+        return {}
+    digest = hashlib.sha256((folder / "sbom.cdx.json").read_bytes()).hexdigest()
+    if digest != tags_of(image)["SbomDigest"]:
+        raise Failure(f"{folder.relative_to(ROOT)}/sbom.cdx.json is not the one that {image['ImageId']} was tagged with")
+    names = {"bake.json": baked, **{f"image-{name}": folder / name for name in ("sbom.cdx.json", "sbom.spdx.json")}}
+    return {name: path.read_text() for name, path in names.items()}
 
 
 def sbom(lock: str) -> str:
@@ -106,6 +135,7 @@ def main() -> None:
             raise Failure(f"{image['ImageId']} may not be rolled out: {'; '.join(found)}")
         PAPERS.mkdir(parents=True, exist_ok=True)
         papers = {f"sbom-{lock}.cdx.json": sbom(lock) for lock in LOCKS}
+        papers |= of_bake(target, image)
         papers["manifest.json"] = json.dumps(manifest(target, image, commit), indent=2) + "\n"
         for name, text in papers.items():
             (PAPERS / name).write_text(text)

@@ -52,20 +52,32 @@ build {
     extra_arguments = [
       "--extra-vars", "signup_version=${var.service_version}",
       "--extra-vars", "image_cleanup_confirmed=true",
+      "--extra-vars", "audit_papers=${abspath(var.papers_path)}",
     ]
   }
 
-  post-processor "manifest" {
-    output     = var.manifest_path
-    strip_path = true
-    custom_data = {
-      name            = local.image
-      region          = var.region
-      commit          = var.commit
-      service_version = var.service_version
-      inputs_digest   = var.inputs_digest
-      schema_head     = var.schema_head
-      schema_floor    = var.schema_floor
+  post-processors {
+    post-processor "manifest" {
+      output     = var.manifest_path
+      strip_path = true
+      custom_data = {
+        name            = local.image
+        region          = var.region
+        commit          = var.commit
+        service_version = var.service_version
+        inputs_digest   = var.inputs_digest
+        schema_head     = var.schema_head
+        schema_floor    = var.schema_floor
+      }
+    }
+
+    # An image that fails this is removed by it. The manifest says which image it is.
+    post-processor "shell-local" {
+      command = join(" ", concat(
+        ["cd ${abspath("${path.root}/..")} &&", ".venv/bin/python -m evenkeel.fresh"],
+        ["${abspath(var.manifest_path)} ${abspath(var.papers_path)} --type=${var.instance_type} --subnet=${var.subnet_id}"],
+        ["--from"], var.ssh_source_cidrs,
+      ))
     }
   }
 }

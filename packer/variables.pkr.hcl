@@ -158,3 +158,9 @@ variable "manifest_path" {
   default     = "build/manifest.json"
   description = "File to write the image's id to."
 }
+
+variable "papers_path" {
+  type        = string
+  default     = "build/papers"
+  description = "Folder to write the image's bills of materials, scores and manifest to."
+}

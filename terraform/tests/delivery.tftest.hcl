@@ -192,7 +192,7 @@ run "bake_passes_no_role_and_touches_its_own" {
   assert {
     condition = alltrue([
       for statement in data.aws_iam_policy_document.bake.statement :
-      anytrue([for condition in statement.condition : contains(condition.values, "image")]) if contains(["Builder", "LaunchTagged", "TagImage", "RemoveImage"], statement.sid)
+      anytrue([for condition in statement.condition : contains(condition.values, "image")]) if contains(["Builder", "LaunchFromOwn", "LaunchTagged", "TagImage", "TagOwnImage", "RemoveImage"], statement.sid)
     ])
     error_message = "Instances and images must carry the project's tag to be touched."
   }

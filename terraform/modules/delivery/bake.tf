@@ -33,6 +33,25 @@ data "aws_iam_policy_document" "bake" {
     }
   }
 
+  # The last gate is an instance of the new image.
+  statement {
+    sid       = "LaunchFromOwn"
+    actions   = ["ec2:RunInstances"]
+    resources = ["${local.ec2}::image/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "ec2:Owner"
+      values   = [var.account_id]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/Project"
+      values   = [var.image_project]
+    }
+  }
+
   statement {
     sid       = "LaunchTagged"
     actions   = ["ec2:RunInstances"]
@@ -133,6 +152,25 @@ data "aws_iam_policy_document" "bake" {
     condition {
       test     = "StringEqualsIfExists"
       variable = "aws:ResourceTag/Project"
+      values   = [var.image_project]
+    }
+  }
+
+  # What has passed the gates is tagged with what they found.
+  statement {
+    sid       = "TagOwnImage"
+    actions   = ["ec2:CreateTags"]
+    resources = ["${local.ec2}::image/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/Project"
+      values   = [var.image_project]
+    }
+
+    condition {
+      test     = "StringEqualsIfExists"
+      variable = "aws:RequestTag/Project"
       values   = [var.image_project]
     }
   }
