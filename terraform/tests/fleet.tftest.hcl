@@ -78,6 +78,7 @@ run "role_reaches_what_the_service_uses" {
       Tokens              = "dynamodb:GetItem,dynamodb:UpdateItem arn:aws:dynamodb:us-east-1:111122223333:table/t-token"
       Mails               = "dynamodb:UpdateItem arn:aws:dynamodb:us-east-1:111122223333:table/t-mail"
       Pictures            = "s3:DeleteObject,s3:GetObject,s3:PutObject arn:aws:s3:::t-pictures/pictures/*"
+      Journal             = "logs:CreateLogStream,logs:PutLogEvents ${aws_cloudwatch_log_group.this.arn}:log-stream:*"
     }
     error_message = "The instances' role allows more or less than the service uses."
   }
@@ -108,6 +109,7 @@ run "user_data_writes_the_settings" {
     condition = yamldecode(base64decode(aws_launch_template.this.user_data)).write_files[0].content == join("\n", [
       "AWS_DEFAULT_REGION=us-east-1",
       "AWS_REGION=us-east-1",
+      "OBSERVABILITY_LOG_GROUP=/t/fleet",
       "SIGNUP_AUTOSCALING_GROUP=t-fleet",
       "SIGNUP_DATABASE_HOST=db.example.com",
       "SIGNUP_DATABASE_NAME=other",

@@ -24,6 +24,7 @@ locals {
     SIGNUP_DRAIN_HOOK          = local.hook
     SIGNUP_DRAIN_SECONDS       = var.drain_seconds
     SIGNUP_METRICS_NAMESPACE   = var.metrics_namespace
+    OBSERVABILITY_LOG_GROUP    = aws_cloudwatch_log_group.this.name
   }, var.environment)
 
   user_data = join("\n", ["#cloud-config", yamlencode({
@@ -34,6 +35,13 @@ locals {
       content     = join("", [for key, value in local.environment : "${key}=${value}\n"])
     }]
   })])
+}
+
+# A stream an instance; its lines of metrics become metrics.
+resource "aws_cloudwatch_log_group" "this" {
+  name              = "/${var.name}/fleet"
+  retention_in_days = 30
+  tags              = var.tags
 }
 
 resource "aws_launch_template" "this" {

@@ -52,6 +52,12 @@ data "aws_iam_policy_document" "this" {
     actions   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
     resources = ["${var.picture_bucket.arn}/${var.picture_bucket.prefix}*"]
   }
+
+  statement {
+    sid       = "Journal"
+    actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    resources = ["${aws_cloudwatch_log_group.this.arn}:log-stream:*"]
+  }
 }
 
 resource "aws_iam_role_policy" "this" {
