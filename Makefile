@@ -79,7 +79,7 @@ screenshots: setup  ## Take docs/pictures/pages anew, of each page at phone and 
 lint: setup  ## Format, types, Ansible, Terraform, shell
 	@$(VENV)/python -m evenkeel.lint
 
-bench: setup  ## Measure, and write docs/scores.md: PARTS="alone signups service deploys bad-images scale"
+bench: setup  ## Measure, and write docs/scores.md: PARTS="alone signups service bakes deploys bad-images scale"
 	@$(VENV)/python -m evenkeel.bench $(PARTS)
 
 clean: down  ## Remove images, caches and the virtual environment too

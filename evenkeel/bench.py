@@ -21,6 +21,7 @@ from typing import Any
 import requests
 
 from evenkeel import bench_alone, status
+from evenkeel.bench_bakes import RUNS, bakes
 from evenkeel.bench_rollouts import DEPLOYS, bad_images, deploys
 from evenkeel.bench_signups import signups
 from evenkeel.host import ROOT
@@ -179,6 +180,7 @@ PARTS: dict[str, tuple[str, Callable[[Bench], str]]] = {
         lambda bench: signups(bench.local, bench.url, bench.note),
     ),
     "service": (f"The service: {SIGNUPS} signups, {JOURNEYS} mails, {LOSSES} losses, {FAILOVERS} failovers", service),
+    "bakes": (f"The image: {RUNS} bakes, {RUNS} launches", lambda bench: bakes(bench.target, bench.group, bench.note)),
     "deploys": (f"Rollouts: {DEPLOYS} deploys in a row", lambda bench: deploys(bench.local)),
     "bad-images": ("Rollouts: bad images", lambda bench: bad_images(bench.local)),
     "scale": ("The twin's API: a hundred stub instances, a hundred calls a second", lambda _: scale()),
