@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -74,8 +75,8 @@ def wheelhouse() -> tuple[Path, str]:
     if _stamped(WHEELHOUSE, wanted):
         return WHEELHOUSE, wanted
     new = _fresh(WHEELHOUSE)
-    _pip("download", "--no-deps", "--require-hashes", "--requirement", str(lock), "--dest", str(new), *TARGET)
-    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(new), str(ROOT / "app"))
+    pip("download", "--no-deps", "--require-hashes", "--requirement", str(lock), "--dest", str(new), *TARGET)
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(new), str(ROOT / "app"))
     own = new / f"signup-{version('app')}-py3-none-any.whl"
     if not own.exists():
         raise Failure(f"building app/ gave no {own.name}: is the version in app/pyproject.toml a plain release?")
@@ -120,7 +121,7 @@ def pack_verifier(tree: Path, archive: Path) -> None:
     """Unpack the locked wheels and the verifier in `tree`, take out what it never loads, and zip the rest: the same bytes
     from the same sources, whenever and wherever."""
     lock = ROOT / "requirements" / "verifier.txt"
-    _pip("install", "--no-deps", "--no-compile", "--require-hashes", "--requirement", str(lock), "--target", str(tree), *TARGET)
+    pip("install", "--no-deps", "--no-compile", "--require-hashes", "--requirement", str(lock), "--target", str(tree), *TARGET)
     for pattern in LEFT_OUT:
         found = list(tree.glob(pattern))
         if not found:
@@ -141,7 +142,7 @@ def pack_verifier(tree: Path, archive: Path) -> None:
             content.writestr(entry, file.read_bytes())
 
 
-def _pip(action: str, *arguments: str) -> None:
+def pip(action: str, *arguments: str) -> None:
     command = [
         sys.executable,
         "-m",
@@ -155,8 +156,15 @@ def _pip(action: str, *arguments: str) -> None:
     ]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
-        reasons = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()[-1:]
-        raise Failure(f"pip {action}: {reasons[0] if reasons else 'failed'}")
+        raise Failure(f"pip {action}: {pip_reason(done.stderr)}")
+
+
+def pip_reason(stderr: str) -> str:
+    """pip's first error; for a wrong hash, the lines below it, which name the package."""
+    differing = re.search(r"^ +(\S+) from .*\n(?: +Expected.*\n)+ +Got +(\S+)", stderr, re.MULTILINE)
+    if differing:
+        return f"{differing[1]} has the SHA-256 {differing[2]}, which is not in the lock file"
+    return next((line for line in stderr.splitlines() if "ERROR" in line), stderr.strip().rpartition("\n")[2] or "failed")
 
 
 def _stamped(folder: Path, wanted: str) -> bool:

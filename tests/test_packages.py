@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from evenkeel import packages
 from evenkeel.host import ROOT
+from evenkeel.steps import Failure
 
 # As it is loaded by the first invocation: the handler, then what its services need.
 LOADS = """
@@ -40,6 +44,16 @@ def test_two_builds_are_equal(tmp_path: Path) -> None:
     assert archive.read_bytes() == first
     # Direct uploads end at 50 MB, and every cold start reads it all.
     assert len(first) < 7_000_000
+
+
+def test_a_wrong_hash_is_told_by_the_package_that_has_it(tmp_path: Path) -> None:
+    lines = (ROOT / "requirements" / "service.txt").read_text().splitlines()
+    pin = next(line.split()[0] for line in lines if line.startswith("blinker=="))
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"{pin} --hash=sha256:{'0' * 64} --hash=sha256:{'1' * 64}\n")
+    with pytest.raises(Failure) as caught:
+        packages.pip("download", "--no-deps", "--requirement", str(lock), "--dest", str(tmp_path))
+    assert re.fullmatch(rf"pip download: {pin} has the SHA-256 [0-9a-f]{{64}}, which is not in the lock file", str(caught.value))
 
 
 def test_the_package_has_what_the_function_loads_and_not_what_the_runtime_has() -> None:
