@@ -103,18 +103,15 @@ def test_nothing_secret_is_logged(platform: Platform) -> None:
         assert secret not in journals
 
 
-def test_what_the_services_log_reaches_cloudwatch(platform: Platform) -> None:
-    logs, name = platform.target.client("logs"), platform.target.project()
-    group = platform.outputs["autoscaling_group_name"]
-    (fleet,) = platform.target.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])[
-        "AutoScalingGroups"
-    ]
-    instances = {each["InstanceId"] for each in fleet["Instances"]}
+def test_what_the_fleet_logs_and_measures_reaches_cloudwatch(platform: Platform) -> None:
+    logs, cloudwatch, name = platform.target.client("logs"), platform.target.client("cloudwatch"), platform.target.project()
 
     def streams() -> set[str]:
         found = logs.describe_log_streams(logGroupName=f"/{name}/fleet")["logStreams"]
         return {each["logStreamName"] for each in found}
 
-    wait_until("a stream of each instance", lambda: instances <= streams())
-    cloudwatch = platform.target.client("cloudwatch")
-    wait_until("metrics of the service", lambda: cloudwatch.list_metrics(Namespace=f"{name}/signup")["Metrics"])
+    def metrics() -> set[str]:
+        return {each["MetricName"] for each in cloudwatch.list_metrics(Namespace=f"{name}/signup")["Metrics"]}
+
+    wait_until("a stream of each instance", lambda: {each["instance"] for each in platform.fleet()} <= streams())
+    wait_until("metrics of service and host", lambda: {"Requests", "mem_used_percent"} <= metrics())

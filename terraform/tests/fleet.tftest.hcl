@@ -110,6 +110,7 @@ run "user_data_writes_the_settings" {
       "AWS_DEFAULT_REGION=us-east-1",
       "AWS_REGION=us-east-1",
       "OBSERVABILITY_LOG_GROUP=/t/fleet",
+      "OBSERVABILITY_METRICS_NAMESPACE=t/signup",
       "SIGNUP_AUTOSCALING_GROUP=t-fleet",
       "SIGNUP_DATABASE_HOST=db.example.com",
       "SIGNUP_DATABASE_NAME=other",

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 from urllib.request import Request, urlopen
@@ -25,10 +26,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 MOST_EVENTS, MOST_BYTES, EVENT_BYTES, EVENT_OVERHEAD = 1000, 900_000, 200_000, 26
 PATIENCE = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
 METADATA = "http://169.254.169.254/latest"
+# A call's events span a day at most; milliseconds, as their timestamps.
+DAY = 86_400_000
 GATHER_SECONDS = 2.0
 LONGEST_PAUSE = 60.0
-# What journald is asked for from the start of, when there is no position yet.
-SINCE_BOOT = "--boot"
 
 
 def instance_id() -> str:
@@ -96,8 +97,8 @@ def put(logs: Any, group: str, stream: str, batch: list[dict[str, Any]]) -> None
 
 def main(units: list[str]) -> None:
     position = Path(os.environ["STATE_DIRECTORY"]) / "cursor"
-    since = f"--after-cursor={position.read_text()}" if position.exists() else SINCE_BOOT
-    command = ["journalctl", "--follow", "--lines=all", "--output=json", since, *(f"--unit={unit}" for unit in units)]
+    since = [f"--after-cursor={position.read_text()}"] if position.exists() else []
+    command = ["journalctl", "--follow", "--lines=all", "--output=json", *since, *(f"--unit={unit}" for unit in units)]
     stream = instance_id()
     logs = boto3.client("logs", config=PATIENCE)
     found: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=10_000)
@@ -107,7 +108,8 @@ def main(units: list[str]) -> None:
         while goes_on:
             batch, cursor, goes_on = gather(found)
             if batch:
-                put(logs, os.environ["OBSERVABILITY_LOG_GROUP"], stream, batch)
+                for _, same_day in groupby(batch, key=lambda each: int(each["timestamp"]) // DAY):
+                    put(logs, os.environ["OBSERVABILITY_LOG_GROUP"], stream, list(same_day))
                 new = position.with_suffix(".new")
                 new.write_text(cursor)
                 new.replace(position)

@@ -7,24 +7,25 @@ locals {
   heartbeat_seconds = max(30, var.drain_seconds + 15)
 
   environment = merge({ for name, limit in var.rate_limits : "SIGNUP_RATE_${upper(name)}" => limit }, {
-    AWS_DEFAULT_REGION         = var.region # boto3 reads this one,
-    AWS_REGION                 = var.region # other SDKs that one
-    SIGNUP_DATABASE_HOST       = var.database.host
-    SIGNUP_DATABASE_PORT       = var.database.port
-    SIGNUP_DATABASE_NAME       = var.database.name
-    SIGNUP_DATABASE_SSLMODE    = "require"
-    SIGNUP_DATABASE_SECRET_ARN = var.database.secret_arn
-    SIGNUP_TOPIC_ARN           = var.topic_arn
-    SIGNUP_TOKEN_TABLE         = var.token_table.name
-    SIGNUP_MAIL_TABLE          = var.mail_table.name
-    SIGNUP_MAIL_EVENTS_KEY     = var.mail_events_key
-    SIGNUP_PICTURE_BUCKET      = var.picture_bucket.name
-    SIGNUP_PUBLIC_URL          = var.public_url
-    SIGNUP_AUTOSCALING_GROUP   = local.name
-    SIGNUP_DRAIN_HOOK          = local.hook
-    SIGNUP_DRAIN_SECONDS       = var.drain_seconds
-    SIGNUP_METRICS_NAMESPACE   = var.metrics_namespace
-    OBSERVABILITY_LOG_GROUP    = aws_cloudwatch_log_group.this.name
+    AWS_DEFAULT_REGION              = var.region # boto3 reads this one,
+    AWS_REGION                      = var.region # other SDKs that one
+    SIGNUP_DATABASE_HOST            = var.database.host
+    SIGNUP_DATABASE_PORT            = var.database.port
+    SIGNUP_DATABASE_NAME            = var.database.name
+    SIGNUP_DATABASE_SSLMODE         = "require"
+    SIGNUP_DATABASE_SECRET_ARN      = var.database.secret_arn
+    SIGNUP_TOPIC_ARN                = var.topic_arn
+    SIGNUP_TOKEN_TABLE              = var.token_table.name
+    SIGNUP_MAIL_TABLE               = var.mail_table.name
+    SIGNUP_MAIL_EVENTS_KEY          = var.mail_events_key
+    SIGNUP_PICTURE_BUCKET           = var.picture_bucket.name
+    SIGNUP_PUBLIC_URL               = var.public_url
+    SIGNUP_AUTOSCALING_GROUP        = local.name
+    SIGNUP_DRAIN_HOOK               = local.hook
+    SIGNUP_DRAIN_SECONDS            = var.drain_seconds
+    SIGNUP_METRICS_NAMESPACE        = var.metrics_namespace
+    OBSERVABILITY_LOG_GROUP         = aws_cloudwatch_log_group.this.name
+    OBSERVABILITY_METRICS_NAMESPACE = var.metrics_namespace
   }, var.environment)
 
   user_data = join("\n", ["#cloud-config", yamlencode({

@@ -70,6 +70,11 @@ locals {
       lines = [[local.service, "OutboxOldestAge", { stat = "Maximum", label = "oldest" }]]
       unit  = "Seconds"
     },
+    {
+      title = "The fullest instance"
+      lines = [for name, of in { mem_used_percent = "memory", disk_used_percent = "disk", disk_inodes_used_percent = "inodes" } : [local.service, name, { stat = "Maximum", label = of }]]
+      unit  = "Percent"
+    },
   ]
 }
 
