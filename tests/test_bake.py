@@ -118,7 +118,7 @@ FAULTS: dict[str, tuple[Callable[[Sources], None], str]] = {
     ),
     "a wrong hash in the lock file": (
         lambda tree: tree.replace("requirements/service.txt", "--hash=sha256:", "--hash=sha256:" + 64 * "0" + "  # "),
-        "flask",
+        "which is not in the lock file",
     ),
 }
 
@@ -127,11 +127,12 @@ FAULTS: dict[str, tuple[Callable[[Sources], None], str]] = {
 def test_a_fault_fails_the_bake_by_its_name_and_leaves_no_image(sources: Sources, fault: str) -> None:
     plant, words = FAULTS[fault]
     plant(sources)
+    ec2 = sources.region.client("ec2")
+    before = [each["ImageId"] for each in ec2.describe_images(Owners=["self"])["Images"]]
     done = sources.bake()
     assert done.returncode != 0
     assert words in done.stderr.strip().splitlines()[-1], done.stderr
-    ec2 = sources.region.client("ec2")
-    assert ec2.describe_images(Owners=["self"])["Images"] == []
+    assert [each["ImageId"] for each in ec2.describe_images(Owners=["self"])["Images"]] == before
     instances = [each for found in ec2.describe_instances()["Reservations"] for each in found["Instances"]]
     assert {each["State"]["Name"] for each in instances} <= {"terminated", "shutting-down"}
     assert [each["GroupName"] for each in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
