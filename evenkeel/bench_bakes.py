@@ -39,7 +39,7 @@ def bakes(target: Target, group: str, note: Callable[[str], None]) -> str:
         ],
     ) + (
         f"\n\nLynis {papers['lynis_version']}: {papers['lynis_index']} of 100 by {papers['lynis_tests']} tests, "
-        f"{len(papers['lynis_waived'])} waived (playbooks/vars/audit.yml). ssh-audit: nothing to say. Exposure: {exposure}."
+        f"{len(papers['lynis_waived'])} waived (playbooks/vars/image_audit.yml). ssh-audit: nothing to say. Exposure: {exposure}."
     )
     middle = RUNS // 2
     found = {"a bake": (sorted(seconds)[middle], BAKE_BOUND), "a launch": (sorted(launches)[middle], LAUNCH_BOUND)}

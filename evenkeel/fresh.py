@@ -119,7 +119,12 @@ def _playbook(address: str, key: Path, version: str) -> None:
     command = [str(VENV / "bin" / "ansible-playbook"), f"--inventory={address},", "--user=admin", f"--private-key={key}"]
     command += [f"--extra-vars=signup_version={version}", "playbooks/image_fresh.yml"]
     # As Packer's own: nobody knows this host's key, and it is not worth remembering.
-    environment = {**os.environ, "ANSIBLE_HOST_KEY_CHECKING": "False", "ANSIBLE_NOCOLOR": "True"}
+    environment = {
+        **os.environ,
+        "ANSIBLE_HOST_KEY_CHECKING": "False",
+        "ANSIBLE_NOCOLOR": "True",
+        "ANSIBLE_STRATEGY": "mitogen_linear",
+    }
     environment |= {"ANSIBLE_SSH_COMMON_ARGS": "-o UserKnownHostsFile=/dev/null", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     if subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False).returncode:
         raise Failure("an instance of it does not become healthy")
@@ -138,7 +143,7 @@ def write_manifest(image: dict[str, Any], papers: Path, seconds: int) -> dict[st
         "Exposure": " ".join(f"{unit}={score}" for unit, score in audit["exposure"].items()),
         **PASSED,
     }
-    manifest = {"image": image["ImageId"], "tags": own | tags, "audit": audit, "launch_to_healthy_seconds": seconds}
+    manifest = {"image": image["ImageId"], "tags": own | tags, "audit": audit, "fresh_instance_seconds": seconds}
     (papers / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return tags
 

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,7 @@ def inputs_digest(ec2: Any) -> str:
     base = max(bases, key=lambda image: image["CreationDate"])["ImageId"]
     # Of the roles, what a machine gets, and of the playbooks, those that an image is made with.
     roles = sorted(path for path in (ROOT / "roles").glob("*/*/") if path.is_dir() and path.name != "molecule")
-    gates = [ROOT / "playbooks" / folder / "audit.yml" for folder in ("tasks", "vars")]
-    inputs = [*roles, ROOT / "packer", *sorted((ROOT / "playbooks").glob("image*.yml")), *gates, ROOT / "ansible.cfg"]
+    inputs = [*roles, ROOT / "packer", *sorted((ROOT / "playbooks").rglob("image*.yml")), ROOT / "ansible.cfg"]
     return hashlib.sha256(f"{base} {wheels_digest} {packages.digest(*inputs)}".encode()).hexdigest()
 
 
@@ -113,7 +113,7 @@ def _sweep(ec2: Any) -> None:
 def _run(command: list[str], target: Target, log: Path, note: Callable[[str], None]) -> None:
     environment = {**target.environment(), "CHECKPOINT_DISABLE": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     if target.local:
-        environment["AWS_POLL_DELAY_SECONDS"] = "2"  # instead of 15: states change fast here
+        environment["AWS_POLL_DELAY_SECONDS"] = "1"  # instead of 15: states change fast here
     # Packer finds Ansible on the PATH: it must be the locked one.
     environment["PATH"] = f"{VENV / 'bin'}:/usr/bin:{environment['PATH']}"
     reason = Reason()
@@ -129,9 +129,10 @@ def _run(command: list[str], target: Target, log: Path, note: Callable[[str], No
             stderr=subprocess.STDOUT,
             text=True,
         )
+        began = time.monotonic()
         try:
             for line in process.stdout or ():
-                output.write(line)
+                output.write(f"{time.monotonic() - began:7.1f} {line}")  # what takes its time is seen
                 reason.read(line)
                 if reason.doing:
                     note(reason.doing)

@@ -20,7 +20,7 @@ CHECKS: dict[str, list[str]] = {
         *("mypy", "--no-error-summary"),
         *(
             f"playbooks/{folder}"
-            for folder in ("action_plugins", "callback_plugins", "filter_plugins", "library", "module_utils")
+            for folder in ("action_plugins", "callback_plugins", "filter_plugins", "library", "module_utils", "strategy_plugins")
         ),
     ],
     "yamllint": ["yamllint", "--strict", "."],

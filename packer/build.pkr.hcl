@@ -9,6 +9,9 @@ locals {
     "ANSIBLE_HOST_KEY_CHECKING=False",
     "ANSIBLE_SSH_COMMON_ARGS=-o UserKnownHostsFile=/dev/null",
     "ANSIBLE_NOCOLOR=True",
+    "ANSIBLE_STRATEGY=mitogen_linear",
+    # Not in a home: the cleanup empties those while it is connected.
+    "ANSIBLE_REMOTE_TEMP=/tmp",
   ]
 }
 
