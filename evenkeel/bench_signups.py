@@ -1,7 +1,7 @@
 """The part `signups` of `make bench`: whether signups care for SendGrid, in the region that runs, through the whole chain.
 
-What AWS does on machines of its own yields to the fleet meanwhile: the region's process by its priority, functions by their
-share of the processors. With a healthy SendGrid they have most to do while signups are answered.
+What AWS does on machines of its own has processors of its own meanwhile: the region's process, and functions. With a healthy
+SendGrid they have most to do while signups are answered, and on the same processors that would be measured.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ import requests
 from evenkeel.local import Local
 from evenkeel.scores import BoundMissed, quantile, table
 from evenkeel.signup_load import load
-from evenkeel.steps import wait_for
+from evenkeel.steps import Failure, wait_for
 
 RUNS = 5
 MOST_BETWEEN = 1.10
 # An open loop, at a rate that leaves the machine room for everything that a signup causes. A run is made of bursts, each so
 # short that Lambda does not give up on a mail that SendGrid does not take: its third and last attempt here comes after 25 s.
 RATE, COUNT, BURSTS = 4.0, 60, 2
-LEAST_SHARES = 2
 MAIL_SECONDS = 600
 SENDGRID: dict[str, dict[str, Any]] = {
     "healthy": {"mode": "none"},
@@ -37,7 +36,7 @@ SENDGRID: dict[str, dict[str, Any]] = {
 
 def signups(local: Local, url: str, note: Callable[[str], None] = lambda _: None) -> str:
     """Measure it; returns Markdown. Raises BoundMissed with it when a bound is missed."""
-    with yielding(local):
+    with apart(local):
         text, missed = told(runs(local, url, note))
     if missed:
         raise BoundMissed(text, missed)
@@ -45,27 +44,32 @@ def signups(local: Local, url: str, note: Callable[[str], None] = lambda _: None
 
 
 @contextmanager
-def yielding(local: Local) -> Iterator[None]:
-    """The region's own process has the lowest priority while the context lasts."""
-    _set_priority(local, 19)
+def apart(local: Local) -> Iterator[None]:
+    """While the context lasts, what is a machine of AWS' own has processors of its own, and so has the fleet with its load.
+
+    Environments of functions that are started meanwhile inherit those of the region's process.
+    """
+    every = sorted(os.sched_getaffinity(0))
+    if len(every) < 2:
+        raise Failure("this part needs two processors: one for the fleet, one for what is not on its machines")
+    fleet, others = every[: len(every) // 2], every[len(every) // 2 :]
     try:
+        _place(local, fleet, others)
         yield
     finally:
-        _set_priority(local, 0)
+        _place(local, every, every)
 
 
-def _set_priority(local: Local, priority: int) -> None:
+def _place(local: Local, fleet: list[int], others: list[int]) -> None:
+    os.sched_setaffinity(0, fleet)
     for thread in Path(f"/proc/{local.pid()}/task").iterdir():
         with suppress(ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), priority)
-
-
-def _functions_yield(local: Local) -> None:
-    """Give the environments of functions that there are the smallest share."""
+            os.sched_setaffinity(int(thread.name), others)
     own = {**os.environ, **local.environment()}
     names = subprocess.run(["podman", "ps", "--format={{.Names}}"], env=own, capture_output=True, text=True, check=True).stdout
-    for name in (name for name in names.split() if "-verifier-" in name):
-        subprocess.run(["podman", "update", f"--cpu-shares={LEAST_SHARES}", name], env=own, capture_output=True, check=False)
+    for name in names.split():
+        cpus = ",".join(map(str, others if "-verifier-" in name else fleet))
+        subprocess.run(["podman", "update", f"--cpuset-cpus={cpus}", name], env=own, capture_output=True, check=False)
 
 
 def runs(local: Local, url: str, note: Callable[[str], None]) -> dict[str, list[list[float]]]:
@@ -82,7 +86,6 @@ def runs(local: Local, url: str, note: Callable[[str], None]) -> dict[str, list[
 
 
 def _burst(local: Local, url: str, fault: dict[str, Any]) -> list[float]:
-    _functions_yield(local)
     order(local.mail_url, fault)
     try:
         seen = load(url, COUNT, f"--rate={RATE}")
@@ -119,7 +122,7 @@ def told(measured: dict[str, list[list[float]]]) -> tuple[str, list[str]]:
     between = max(medians.values()) / min(medians.values())
     head = (
         f"Signups through the whole chain, {RATE:g} a second, by the state of SendGrid; medians of {RUNS} interleaved runs. "
-        f"Every one was answered with 201, and every mail came. What AWS does on its own machines yields to the fleet. "
+        f"Every one was answered with 201, and every mail came. What AWS does on machines of its own had processors of its own. "
         f"The p99s are within {100 * (between - 1):.0f} % of each other."
     )
     missed = [] if between <= MOST_BETWEEN else [f"p99s {100 * (between - 1):.0f} % apart, where 10 % are allowed"]
