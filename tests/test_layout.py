@@ -51,6 +51,11 @@ def test_every_folder_says_what_lives_there() -> None:
         assert len(readme.read_text().splitlines()) <= 20, folder
 
 
+def test_no_merge_is_half_done() -> None:
+    left = [path for path in tracked() if re.search(r"^(<{7}|>{7}) ", path.read_text(errors="replace"), re.MULTILINE)]
+    assert left == []
+
+
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 
 
