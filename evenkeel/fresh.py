@@ -41,7 +41,7 @@ def main() -> None:
     read.add_argument("papers", type=Path, help="folder that playbooks/image_audit.yml wrote to")
     read.add_argument("--type", default="t3.small", help="type of the instance")
     read.add_argument("--subnet", default="", help="public subnet; the default one of the account if there is none")
-    read.add_argument("--from", dest="sources", nargs="+", default=["0.0.0.0/0"], help="addresses of this machine")
+    read.add_argument("--from", dest="sources", nargs="+", required=True, help="addresses of this machine")
     given = read.parse_args()
     manifest = json.loads(given.manifest.read_text())
     (build,) = [each for each in manifest["builds"] if each["packer_run_uuid"] == manifest["last_run_uuid"]]
@@ -94,6 +94,7 @@ def instance(ec2: Any, image: dict[str, Any], project: str, given: argparse.Name
                 MaxCount=1,
                 UserData="#cloud-config\n" + yaml.safe_dump(user_data),
                 NetworkInterfaces=[network],
+                MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
                 InstanceInitiatedShutdownBehavior="terminate",
                 TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
             )["Instances"][0]["InstanceId"]

@@ -99,7 +99,7 @@ def newest(target: Target) -> str:
 def _sweep(ec2: Any) -> None:
     """Remove what a killed bake left on the local region, which this command alone bakes on."""
     building = [
-        {"Name": "tag:Name", "Values": ["*-build"]},
+        {"Name": "tag:Name", "Values": ["*-build", "*-fresh"]},
         {"Name": "instance-state-name", "Values": ["pending", "running", "stopped"]},
     ]
     left = [instance for entry in ec2.describe_instances(Filters=building)["Reservations"] for instance in entry["Instances"]]
