@@ -335,6 +335,22 @@ def test_multi_az_needs_two_zones(api: Api) -> None:
     assert api.rds.describe_db_instances()["DBInstances"] == []
 
 
+def test_a_pair_at_rest_is_looked_after_once_a_period(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look is a connection to the primary, which takes its processor from those whose database it is."""
+    make_pair(api)
+    until(lambda: in_sync(api))
+    looks: list[float] = []
+
+    def look(*where: Any) -> bool:
+        looks.append(time.monotonic())
+        return streaming(*where)
+
+    streaming = replication.streaming
+    monkeypatch.setattr(replication, "streaming", look)
+    until(lambda: len(looks) > 4)
+    assert looks[4] - looks[1] > 2.5 * api.loop.period  # the first two may still belong to what went before
+
+
 def test_a_new_loop_finds_its_pair_again(api: Api) -> None:
     """As after kill -9 of the process and with its records restored: one server went on, the other died meanwhile."""
     make_pair(api)

@@ -171,8 +171,9 @@ class Databases(Loop):
     def _settle(self, database: Any, *states: str) -> None:
         """The instance is available, unless a request has moved it on meanwhile."""
         with self.region.records():
-            if database.status in states:
-                database.status = "available"
+            if database.status not in states:
+                return  # to be woken by what changes nothing is to go on without a pause
+            database.status = "available"
         self.wake()
 
     # States
