@@ -33,6 +33,9 @@ SETTINGS = {
     "SIGNUP_PUBLIC_URL": "https://fresh.example.com",
     "AWS_REGION": "us-east-1",
 }
+# From its boot on, which goes on meanwhile.
+DATABASE = ["systemd-run", "--no-block", "--expand-environment=no", "--unit=fresh-database", "--property=RuntimeDirectory=fresh-database"]
+DATABASE += ["--property=Type=notify", "--property=NotifyAccess=all", f"--property=TimeoutStartSec={LAUNCH_SECONDS}", "sh", "-c"]
 
 
 def main() -> None:
@@ -77,7 +80,11 @@ def instance(ec2: Any, image: dict[str, Any], project: str, given: argparse.Name
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         environment = "".join(f"{name}={value}\n" for name, value in SETTINGS.items())
         file = {"path": "/etc/signup/signup.env", "owner": "root:signup", "permissions": "0640", "content": environment}
-        user_data = {"ssh_authorized_keys": [key.with_suffix(".pub").read_text().strip()], "write_files": [file]}
+        user_data = {
+            "ssh_authorized_keys": [key.with_suffix(".pub").read_text().strip()],
+            "bootcmd": [[*DATABASE, (ROOT / "evenkeel" / "fresh_database.sh").read_text()]],
+            "write_files": [file],
+        }
         group = ec2.create_security_group(
             GroupName=f"{image['Name']}-fresh", Description="The last gate of a bake", VpcId=subnet["VpcId"]
         )["GroupId"]
