@@ -34,8 +34,9 @@ SETTINGS = {
     "AWS_REGION": "us-east-1",
 }
 # From its boot on, which goes on meanwhile.
-DATABASE = ["systemd-run", "--no-block", "--expand-environment=no", "--unit=fresh-database", "--property=RuntimeDirectory=fresh-database"]
-DATABASE += ["--property=Type=notify", "--property=NotifyAccess=all", f"--property=TimeoutStartSec={LAUNCH_SECONDS}", "sh", "-c"]
+DATABASE = ["systemd-run", "--no-block", "--expand-environment=no", "--unit=fresh-database"]
+DATABASE += ["--property=RuntimeDirectory=fresh-database", "--property=Type=notify", "--property=NotifyAccess=all"]
+DATABASE += [f"--property=TimeoutStartSec={LAUNCH_SECONDS}", "sh", "-c"]
 
 
 def main() -> None:
@@ -110,12 +111,12 @@ def instance(ec2: Any, image: dict[str, Any], project: str, given: argparse.Name
                 found = ec2.describe_instances(InstanceIds=[launched])["Reservations"][0]["Instances"][0]
                 return str(found.get("PublicIpAddress", "")) if found["State"]["Name"] == "running" else ""
 
-            wait_for("an instance of the image", lambda: address() != "", LAUNCH_SECONDS)
+            wait_for("an instance of the image", lambda: address() != "", LAUNCH_SECONDS, period=0.2)
             yield address(), key
         finally:
             if launched:
                 ec2.terminate_instances(InstanceIds=[launched])
-                wait_for("its end", lambda: _state(ec2, launched) == "terminated", LAUNCH_SECONDS)
+                wait_for("its end", lambda: _state(ec2, launched) == "terminated", LAUNCH_SECONDS, period=0.2)
             ec2.delete_security_group(GroupId=group)
 
 

