@@ -10,7 +10,10 @@ from balancing import World
 from common import until
 
 from twin.bodies import netns
-from twin.bodies.haproxy import kill_left_behind
+from twin.bodies.haproxy import ServerStatus, kill_left_behind
+from twin.bodies.haproxy_config import HealthCheck
+from twin.control.loadbalancers import judge
+from twin.region.target_health import Verdict
 
 pytest_plugins = ["balancing_fixtures"]
 
@@ -45,6 +48,30 @@ def test_new_target_waits_for_its_first_passed_check(world: World) -> None:
     until(lambda: world.get()[1] == second.address.encode())
     assert passed < 3, "a new target needs one passed check, not the healthy threshold"
     assert 200 in (second.first_request_after or []), "a request came before the first passed check"
+
+
+def test_a_new_target_is_checked_at_once(world: World) -> None:
+    world.region.backend("elbv2").target_groups[world.group].health_check_interval_seconds = 300
+    for _ in range(3):
+        world.healthy_target()
+
+
+@pytest.mark.rule(
+    "load balancing",
+    "A new target is initial until it has failed as many checks as the unhealthy threshold, and one passed check is enough.",
+    CHECKS,
+)
+def test_one_failed_check_does_not_make_a_new_target_unhealthy() -> None:
+    check = HealthCheck(interval=5, timeout=2, unhealthy=2)
+    refused, passed = ServerStatus(False, "L4CON", "", 0), ServerStatus(False, "L7OK", "200", 1)
+    verdict = Verdict()
+    # The second check may begin 5 s after the first one's end, and take 2 s itself.
+    for now in (0.0, 1.0, 5.0, 6.9):
+        assert not judge(verdict, refused, check, now)
+        assert verdict.health.state == "initial"
+    assert judge(verdict, passed, check, 7.0)
+    judge(verdict, refused, check, 9.0)
+    assert verdict.health.state == "unhealthy"
 
 
 def test_new_target_beside_traffic(world: World) -> None:

@@ -60,6 +60,8 @@ def _head(state_file: str) -> Iterator[str]:
     # Relative, because a socket's path may have 97 characters at most and the state folder's may be longer.
     yield "    stats socket unix@admin.sock mode 600 level admin expose-fd listeners"
     yield f"    server-state-file {quote(state_file)}"
+    # Targets are checked when they are registered. HAProxy would spread a new worker's first checks over the whole interval.
+    yield "    max-spread-checks 1s"
     # A replaced worker finishes its requests; the longest deregistration delay is an hour.
     yield "    hard-stop-after 1h"
     # Requests go to standard output, HAProxy's own words to standard error.

@@ -40,7 +40,8 @@ def judge(verdict: Verdict, status: ServerStatus, check: HealthCheck, now: float
         return True
     elif failure:
         verdict.failing_since = now if verdict.failing_since is None else verdict.failing_since
-        if now - verdict.failing_since >= check.interval * (check.unhealthy - 1):
+        # HAProxy does not count a new server's failed checks; by now there were as many as the threshold, the longest ones even.
+        if now - verdict.failing_since >= check.interval * (check.unhealthy - 1) + check.timeout * check.unhealthy:
             verdict.health = failure
     return False
 
