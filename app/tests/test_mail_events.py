@@ -302,32 +302,64 @@ def mail_table(aws: str) -> Iterator[str]:
 def test_events_are_taken_over_into_the_table_of_mails(
     caller: FlaskClient, database: Engine, message_id: str, mail_table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send(caller, [happened(message_id, "processed"), happened(message_id, **BOUNCE, at=5)])  # type: ignore[arg-type]
+    twice = [happened(message_id, "deferred", at, response="421 busy") for at in (3, 1)]
+    send(caller, [happened(message_id, "processed"), *twice, happened(message_id, **BOUNCE, at=5)])  # type: ignore[arg-type]
     with pytest.raises(MailTableUnavailable, match="ResourceNotFoundException"):
         Notes(MailTable(f"{mail_table}-gone", "us-east-1")).take_over(database)
-    assert [row.noted_at for row in kept(database)] == [None, None]
+    assert [row.noted_at for row in kept(database)] == [None] * 4
     table = Notes(MailTable(mail_table, "us-east-1"))
-    assert [table.take_over(database), table.take_over(database)] == [2, 0]
+    assert [table.take_over(database), table.take_over(database)] == [4, 0]
+    send(caller, [happened(message_id, "processed", 7), happened(message_id, "delivered", 8)])
+    assert table.take_over(database) == 2
     assert all(row.noted_at for row in kept(database))
     (item,) = boto3.client("dynamodb", region_name="us-east-1").scan(TableName=mail_table)["Items"]
     assert item["message_id"]["S"] == message_id
     assert item["accepted_at"]["S"] == "2026-01-31T12:00:00.000Z"
+    assert item["deferred_at"]["S"] == "2026-01-31T12:00:01.000Z"
+    assert item["delivered_at"]["S"] == "2026-01-31T12:00:08.000Z"
     assert item["bounced_at"]["S"] == "2026-01-31T12:00:05.000Z"
     assert item["bounce"]["S"] == "550 5.1.1 (address) no such user"
     assert int(item["expires_at"]["N"]) > time.time() + 37 * 86400
 
 
-def test_what_was_noted_stays_so_whatever_follows(caller: FlaskClient, database: Engine, message_id: str) -> None:
-    send(caller, [happened(message_id, "processed", at) for at in range(3)])
+@pytest.fixture
+def message_ids(caller: FlaskClient, database: Engine, person: dict[str, str], message_id: str) -> list[str]:
+    """Of three that signed up."""
+    for name in ("grace", "edsger"):
+        assert caller.post("/v1/user", json={**person, "email": f"{name}@example.com"}).status_code == 201
+    with database.connect() as connection:
+        return [str(one) for one in connection.execute(select(outbox.c.id).order_by(outbox.c.created_at)).scalars()]
+
+
+def test_what_was_noted_stays_so_whatever_follows(caller: FlaskClient, database: Engine, message_ids: list[str]) -> None:
+    send(caller, [happened(one, "processed", at) for at, one in enumerate(message_ids)])
     table = Mock(note=Mock(side_effect=[None, MailTableUnavailable("Throttled")]))
     with pytest.raises(MailTableUnavailable):
         Notes(table).take_over(database)
     assert [row.noted_at is not None for row in kept(database)] == [True, False, False]
 
 
+def test_what_is_new_of_a_mail_is_noted_at_once(caller: FlaskClient, database: Engine, message_ids: list[str]) -> None:
+    first, second, _ = message_ids
+    send(caller, [happened(one, "processed", at) for at, one in enumerate((first, second))])
+    send(caller, [happened(one, "delivered", 2 + at) for at, one in enumerate((second, first))])
+    table = Mock()
+    assert Notes(table).take_over(database) == 4
+    told = [[(str(event.message_id), event.kind) for event in call.args[0]] for call in table.note.call_args_list]
+    assert told == [[(one, "accepted"), (one, "delivered")] for one in (first, second)]
+
+
+def test_what_another_publisher_notes_is_left_to_it(caller: FlaskClient, database: Engine, message_ids: list[str]) -> None:
+    send(caller, [happened(one, "processed", at) for at, one in enumerate(message_ids)])
+    inner = Mock()
+    outer = Mock(note=lambda _: Notes(inner).take_over(database))
+    assert Notes(outer).take_over(database) == 1
+    assert inner.note.call_count == 2
+
+
 def test_taking_over_ends_when_its_time_is_over(
-    caller: FlaskClient, database: Engine, message_id: str, monkeypatch: pytest.MonkeyPatch
+    caller: FlaskClient, database: Engine, message_ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send(caller, [happened(message_id, "processed", at) for at in range(3)])
+    send(caller, [happened(one, "processed", at) for at, one in enumerate(message_ids)])
     monkeypatch.setattr(notes, "SECONDS", 0.1)
     assert Notes(Mock(note=lambda _: time.sleep(0.2))).take_over(database) == 1

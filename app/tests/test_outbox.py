@@ -302,5 +302,5 @@ def test_a_slow_table_of_mails_is_given_up_sooner(
     table = MailTable("mail", "us-east-1")
     started = time.monotonic()
     with pytest.raises(MailTableUnavailable, match="ReadTimeoutError"):
-        table.note(MailEvent("1", uuid7(), "delivered", utc_now(), None))
+        table.note([MailEvent("1", uuid7(), "delivered", utc_now(), None)])
     assert time.monotonic() - started < 5

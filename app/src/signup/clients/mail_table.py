@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from signup.clients.config import AWS_ERRORS, HASTY, error_code
 from signup.clients.late import LateClient
@@ -23,19 +24,23 @@ class MailTable:
         self._table = table
         self._client = LateClient("dynamodb", region, config=HASTY)
 
-    def note(self, event: MailEvent) -> None:
-        """Add when something happened to a mail, the first time that it did. Raises MailTableUnavailable."""
-        names, at = {"#at": f"{event.kind}_at", "#expires": "expires_at"}, {"S": rfc3339(event.occurred_at)}
-        sets = ["#at = if_not_exists(#at, :at)", "#expires = if_not_exists(#expires, :expires)"]
-        given = {":at": at, ":expires": {"N": str(int(time.time()) + KEEP_SECONDS)}}
-        if event.reason and event.kind in ("bounced", "dropped"):
-            names["#bounce"] = "bounce"
+    def note(self, events: Sequence[MailEvent]) -> None:
+        """Add when each of these events of one mail, in their order, happened first. Raises MailTableUnavailable."""
+        names, sets = {"#expires": "expires_at"}, ["#expires = if_not_exists(#expires, :expires)"]
+        given: dict[str, dict[str, str]] = {":expires": {"N": str(int(time.time()) + KEEP_SECONDS)}}
+        for event in events:
+            at = f"{event.kind}_at"
+            if at not in names.values():
+                names[f"#{at}"], given[f":{at}"] = at, {"S": rfc3339(event.occurred_at)}
+                sets.append(f"#{at} = if_not_exists(#{at}, :{at})")
+        reasons = [event.reason for event in events if event.reason and event.kind in ("bounced", "dropped")]
+        if reasons:
+            names["#bounce"], given[":bounce"] = "bounce", {"S": reasons[-1]}
             sets.append("#bounce = :bounce")
-            given[":bounce"] = {"S": event.reason}
         try:
             self._client().update_item(
                 TableName=self._table,
-                Key={"message_id": {"S": str(event.message_id)}},
+                Key={"message_id": {"S": str(events[0].message_id)}},
                 UpdateExpression=f"SET {', '.join(sets)}",
                 ExpressionAttributeNames=names,
                 ExpressionAttributeValues=given,

@@ -23,17 +23,16 @@ class Notes:
         """Note some events that are not noted; how many. Raises MailTableUnavailable or one of DATABASE_DOWN."""
         noted = 0
         until = time.monotonic() + SECONDS
-        while self._table is not None and time.monotonic() < until and _note(engine, self._table):
-            noted += 1
+        while self._table is not None and time.monotonic() < until and (more := _note(engine, self._table)):
+            noted += more
         return noted
 
 
-def _note(engine: Engine, table: MailTable) -> bool:
-    """Note one event, in a transaction of its own: what follows may fail. False where there is none."""
+def _note(engine: Engine, table: MailTable) -> int:
+    """Note what is new of one mail, in a transaction of its own: what follows may fail. Returns how many events it was."""
     with engine.begin() as connection:
-        event = repo.lock_unnoted(connection)
-        if event is None:
-            return False
-        table.note(event)
-        repo.mark_noted(connection, event.id)
-    return True
+        events = repo.lock_unnoted(connection)
+        if events:
+            table.note(events)
+            repo.mark_noted(connection, [event.id for event in events])
+    return len(events)

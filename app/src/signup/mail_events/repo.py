@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -60,22 +61,22 @@ def last_mail(connection: Connection, user_id: UUID) -> MailStatus | None:
     return status_of(rows[0].created_at, rows[0].published_at, [_event(row) for row in rows if row.id is not None])
 
 
-def lock_unnoted(connection: Connection) -> MailEvent | None:
-    """The oldest event that the table of mails does not have yet, locked; those that another process holds are skipped."""
-    statement = (
-        select(mail_events)
-        .where(mail_events.c.noted_at.is_(None))
-        .order_by(mail_events.c.occurred_at)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    row = connection.execute(statement).first()
-    return None if row is None else _event(row)
+def lock_unnoted(connection: Connection) -> list[MailEvent]:
+    """What the table of mails does not have yet of the mail that has waited longest: events in their order, locked; those that
+    another process holds are skipped."""
+    unnoted = select(mail_events).where(mail_events.c.noted_at.is_(None)).order_by(mail_events.c.occurred_at, mail_events.c.id)
+    locked = unnoted.with_for_update(skip_locked=True)
+    oldest = connection.execute(locked.limit(1)).first()
+    if oldest is None:
+        return []
+    same = locked.where(mail_events.c.message_id == oldest.message_id)
+    return [_event(row) for row in connection.execute(same.limit(CHUNK))]
 
 
-def mark_noted(connection: Connection, event_id: str) -> None:
-    """Record that the table of mails has an event."""
-    connection.execute(update(mail_events).where(mail_events.c.id == event_id).values(noted_at=func.clock_timestamp()))
+def mark_noted(connection: Connection, event_ids: Iterable[str]) -> None:
+    """Record that the table of mails has these events."""
+    these = mail_events.c.id.in_(list(event_ids))
+    connection.execute(update(mail_events).where(these).values(noted_at=func.clock_timestamp()))
 
 
 def _event(row: Row[Any]) -> MailEvent:
