@@ -1,4 +1,4 @@
-"""What is measured, kept in this process until it is reported. Safe to use from any thread."""
+"""What is measured, kept in this process until it is reported. Counters and gauges are safe to use from any thread."""
 
 from __future__ import annotations
 
