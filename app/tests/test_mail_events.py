@@ -349,12 +349,15 @@ def test_what_is_new_of_a_mail_is_noted_at_once(caller: FlaskClient, database: E
     assert told == [[(one, "accepted"), (one, "delivered")] for one in (first, second)]
 
 
-def test_what_another_publisher_notes_is_left_to_it(caller: FlaskClient, database: Engine, message_ids: list[str]) -> None:
+def test_what_another_publisher_notes_is_left_to_it(
+    caller: FlaskClient, database: Engine, message_ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     send(caller, [happened(one, "processed", at) for at, one in enumerate(message_ids)])
+    monkeypatch.setattr(notes, "AT_ONCE", 2)
     inner = Mock()
-    outer = Mock(note=lambda _: Notes(inner).take_over(database))
-    assert Notes(outer).take_over(database) == 1
-    assert inner.note.call_count == 2
+    outer = Mock(note=Mock(side_effect=lambda _: Notes(inner).take_over(database)))
+    assert Notes(outer).take_over(database) == 2
+    assert [call.args[0][0].message_id for call in inner.note.call_args_list] == [uuid.UUID(message_ids[2])]
 
 
 def test_taking_over_ends_when_its_time_is_over(

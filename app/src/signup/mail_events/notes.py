@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from uuid import UUID
 
 from sqlalchemy import Engine
 
-from signup.clients.mail_table import MailTable
+from signup.clients.mail_table import MailTable, MailTableUnavailable
 from signup.mail_events import repo
+from signup.mail_events.events import MailEvent
 
 SECONDS = 1.0
 """How long it goes on, beside the call that is under way then: messages may be waiting."""
+AT_ONCE = 100
+"""How many events a transaction takes: each commit waits for the standby, and takes time from signups."""
 
 
 class Notes:
@@ -23,16 +27,30 @@ class Notes:
         """Note some events that are not noted; how many. Raises MailTableUnavailable or one of DATABASE_DOWN."""
         noted = 0
         until = time.monotonic() + SECONDS
-        while self._table is not None and time.monotonic() < until and (more := _note(engine, self._table)):
+        while self._table is not None and time.monotonic() < until and (more := _note(engine, self._table, until)):
             noted += more
         return noted
 
 
-def _note(engine: Engine, table: MailTable) -> int:
-    """Note what is new of one mail, in a transaction of its own: what follows may fail. Returns how many events it was."""
+def _note(engine: Engine, table: MailTable, until: float) -> int:
+    """Note what is new, mail by mail, in one transaction: what was noted stays so when a later one fails, or time is over.
+    Returns how many events it was."""
+    noted: list[str] = []
+    failure: MailTableUnavailable | None = None
     with engine.begin() as connection:
-        events = repo.lock_unnoted(connection)
-        if events:
-            table.note(events)
-            repo.mark_noted(connection, [event.id for event in events])
-    return len(events)
+        mails: dict[UUID, list[MailEvent]] = {}
+        for event in repo.lock_unnoted(connection, AT_ONCE):
+            mails.setdefault(event.message_id, []).append(event)
+        try:
+            for events in mails.values():
+                if noted and time.monotonic() >= until:
+                    break
+                table.note(events)
+                noted += [event.id for event in events]
+        except MailTableUnavailable as error:
+            failure = error
+        if noted:
+            repo.mark_noted(connection, noted)
+    if failure:
+        raise failure
+    return len(noted)

@@ -61,16 +61,17 @@ def last_mail(connection: Connection, user_id: UUID) -> MailStatus | None:
     return status_of(rows[0].created_at, rows[0].published_at, [_event(row) for row in rows if row.id is not None])
 
 
-def lock_unnoted(connection: Connection) -> list[MailEvent]:
-    """What the table of mails does not have yet of the mail that has waited longest: events in their order, locked; those that
-    another process holds are skipped."""
-    unnoted = select(mail_events).where(mail_events.c.noted_at.is_(None)).order_by(mail_events.c.occurred_at, mail_events.c.id)
-    locked = unnoted.with_for_update(skip_locked=True)
-    oldest = connection.execute(locked.limit(1)).first()
-    if oldest is None:
-        return []
-    same = locked.where(mail_events.c.message_id == oldest.message_id)
-    return [_event(row) for row in connection.execute(same.limit(CHUNK))]
+def lock_unnoted(connection: Connection, limit: int) -> list[MailEvent]:
+    """Up to that many events that the table of mails does not have yet, in their order, locked; those that another process
+    holds are skipped."""
+    statement = (
+        select(mail_events)
+        .where(mail_events.c.noted_at.is_(None))
+        .order_by(mail_events.c.occurred_at, mail_events.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [_event(row) for row in connection.execute(statement)]
 
 
 def mark_noted(connection: Connection, event_ids: Iterable[str]) -> None:
