@@ -62,8 +62,8 @@ def one_instance(target: Target, group: str, note: Callable[[str], None]) -> Ite
 
         wait_for(f"a healthy fleet of {count}", done, 300)
 
-    become(1, 1)
     try:
+        become(1, 1)
         yield
     finally:
         become(found["MinSize"], found["DesiredCapacity"])
