@@ -20,6 +20,7 @@ from sendgrid.helpers.mail import CustomArg, Mail
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
+from twin.bodies import mail_events
 from twin.bodies.mail import MailSink
 
 KEY = {"Authorization": "Bearer SG.test"}
@@ -194,12 +195,20 @@ def test_an_order_that_makes_no_sense_is_refused(url: str, order: Any) -> None:
     assert requests.get(f"{url}/faults", timeout=5).json()["mode"] == "none"
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events are told a second after they happen."""
+    monkeypatch.setattr(mail_events, "GATHER_SECONDS", 1.0)
+
+
 class Listener:
-    """What a webhook's events are posted to: refuses the first posts, keeps the others."""
+    """What a webhook's events are posted to: refuses the first posts, keeps the others, and answers when it may."""
 
     def __init__(self, refusals: int) -> None:
         self.refusals = refusals
         self.posts: queue.Queue[Request] = queue.Queue()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         request = Request(environ)
@@ -208,6 +217,7 @@ class Listener:
         if self.refusals >= 0:
             return Response("", 503)(environ, start_response)
         self.posts.put(request)
+        self.may_answer.wait(60)
         return Response("", 204)(environ, start_response)
 
 
@@ -229,6 +239,7 @@ def events(url: str, listener: Listener, count: int) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.usefixtures("soon")
 def test_the_webhook_tells_what_became_of_mails_until_it_is_heard(url: str) -> None:
     people = [{"to": [{"email": "ada@example.com"}]}, {"to": [{"email": "nobody@bounce.example.com"}]}]
     assert post(url, message()).status_code == 202  # of a time without a webhook
@@ -249,6 +260,22 @@ def test_the_webhook_tells_what_became_of_mails_until_it_is_heard(url: str) -> N
         assert told[3]["reason"].startswith("550 ")
 
 
+def test_what_happens_while_events_are_posted_is_gathered_for_the_next_post(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail_events, "GATHER_SECONDS", 4.0)
+    listener = Listener(refusals=0)
+    with served(listener) as address:
+        order = {"enabled": True, "url": f"{address}/events", "delivered": True}
+        assert requests.patch(f"{url}{WEBHOOK}", json=order, headers=KEY, timeout=5).status_code == 200
+        listener.may_answer.clear()
+        assert post(url, message()).status_code == 202
+        assert len(listener.posts.get(timeout=60).get_json()) == 1
+        assert post(url, message()).status_code == 202
+        listener.may_answer.set()
+        assert post(url, message()).status_code == 202
+        assert len(listener.posts.get(timeout=60).get_json()) == 2
+
+
+@pytest.mark.usefixtures("soon")
 def test_events_outlive_the_sink(tmp_path: Path) -> None:
     listener = Listener(refusals=0)
     with served(MailSink(tmp_path)) as url:

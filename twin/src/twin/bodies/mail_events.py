@@ -28,8 +28,9 @@ TIMESTAMP = "X-Twilio-Email-Event-Webhook-Timestamp"
 # Mails to this domain come back, all others arrive.
 BOUNCES = "bounce.example.com"
 REASON = "550 5.1.1 The email account that you tried to reach does not exist"
+# SendGrid posts what it gathered within about 30 s, or 768 kB of it, which is more than so many events.
 BATCH = 500
-GATHER_SECONDS, ANSWER_SECONDS, KEEP_SECONDS = 1.0, 10.0, 24 * 3600
+GATHER_SECONDS, ANSWER_SECONDS, KEEP_SECONDS = 10.0, 10.0, 24 * 3600
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
 log = logging.getLogger(__name__)
@@ -100,14 +101,15 @@ class EventWebhook:
             if waiting and self._post([json.loads(content) for _, content in waiting]):
                 pause = 0.0
                 self._mailbox.forget_events([number for number, _ in waiting])
-                continue
-            if waiting:
+                if len(waiting) == BATCH:
+                    continue
+            elif waiting:
                 pause = min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
                 late = time.time() - KEEP_SECONDS
                 self._mailbox.forget_events([number for number, content in waiting if json.loads(content)["timestamp"] < late])
             self._woken.wait(pause or None)
             self._woken.clear()
-            time.sleep(GATHER_SECONDS)  # as SendGrid gathers them
+            time.sleep(GATHER_SECONDS)
 
     def _post(self, events: list[dict[str, Any]]) -> bool:
         """Whether the address took these events."""
