@@ -177,7 +177,7 @@ PARTS: dict[str, tuple[str, Callable[[Bench], str]]] = {
     "alone": ("Signups: how many the service takes, alone", alone),
     "signups": (
         "Signups: what SendGrid has to do with them",
-        lambda bench: signups(bench.target, bench.local, bench.group, bench.url, bench.note),
+        lambda bench: signups(bench.target, bench.local, bench.outputs, bench.note),
     ),
     "service": (f"The service: {SIGNUPS} signups, {JOURNEYS} mails, {LOSSES} losses, {FAILOVERS} failovers", service),
     "bakes": (f"The image: {RUNS} bakes, {RUNS} launches", lambda bench: bakes(bench.target, bench.group, bench.note)),

@@ -93,7 +93,7 @@ def _replay(podman: Podman, server: Server, data: Path, wal: Path, until: dateti
         f"unix_socket_directories = '{SOCKETS}'",
         f"hba_file = '{SETTINGS}/pg_hba.conf'",
         f"ident_file = '{SETTINGS}/pg_ident.conf'",
-        f"restore_command = 'gunzip -c {BACKUPS}/%f.gz > %p'",
+        f"restore_command = 'zstd -dqc {BACKUPS}/%f.zst > %p'",
         "recovery_target_action = 'promote'",
         "hot_standby = off",
         f"port = {server.port}",

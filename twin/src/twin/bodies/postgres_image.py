@@ -27,7 +27,7 @@ groupadd --gid {UID} postgres
 useradd --uid {UID} --gid {UID} --home-dir /var/lib/postgresql --no-create-home --shell /bin/sh postgres
 export DEBIAN_FRONTEND=noninteractive
 apt-get update
-apt-get install --yes --no-install-recommends postgresql-{MAJOR}
+apt-get install --yes --no-install-recommends postgresql-{MAJOR} zstd
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/lib/postgresql/{MAJOR} /etc/postgresql/{MAJOR}
 mkdir -p {DATA}
 chown {UID}:{UID} {DATA}
