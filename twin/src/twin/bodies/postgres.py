@@ -198,7 +198,8 @@ def _create(podman: Podman, server: Server) -> None:
         statements.append(f'CREATE DATABASE "{server.database}" OWNER "{server.username}"')
     script = (
         f"set -e; cd /; {PROGRAMS}/initdb --username={SUPERUSER} --auth=reject --encoding=UTF8 --locale=C.UTF-8 "
-        f"--data-checksums --no-sync --pgdata={DATA} >&2; "
+        # Commits wait until the standby has the rest of a segment, one of which ends a minute for the sake of backups.
+        f"--data-checksums --wal-segsize=4 --no-sync --pgdata={DATA} >&2; "
         # One statement a line; the first that fails ends it with an error.
         f"{PROGRAMS}/postgres --single -D {DATA} -c exit_on_error=on postgres >&2; "
         f"{PROGRAMS}/postgres --describe-config | cut -f1"

@@ -29,7 +29,7 @@ PRIMARY_ADDRESS = "169.254.172.1"
 STANDBY_ADDRESS = "169.254.172.2"
 LOST_SECONDS = 5  # of silence, after which each side of a pair takes the other for gone
 # Both servers of a pair put the same file there, and either may be killed in the middle: the first whole one counts.
-# A segment a minute is 16 MB, nearly all of it zeros, for which gzip takes six times the processor time.
+# Most of a segment is zeros as a rule, for which gzip takes six times the processor time.
 ARCHIVE = f"f={BACKUPS}/wal/%f.zst; test -f $f && exit 0; zstd -1 -qc %p > $f.$HOSTNAME-$$.new && mv $f.$HOSTNAME-$$.new $f"
 
 
