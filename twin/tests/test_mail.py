@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -260,8 +261,8 @@ def test_the_webhook_tells_what_became_of_mails_until_it_is_heard(url: str) -> N
         assert told[3]["reason"].startswith("550 ")
 
 
-def test_what_happens_while_events_are_posted_is_gathered_for_the_next_post(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mail_events, "GATHER_SECONDS", 4.0)
+@pytest.mark.usefixtures("soon")
+def test_what_happens_while_events_are_posted_is_gathered_for_the_next_post(url: str) -> None:
     listener = Listener(refusals=0)
     with served(listener) as address:
         order = {"enabled": True, "url": f"{address}/events", "delivered": True}
@@ -270,9 +271,11 @@ def test_what_happens_while_events_are_posted_is_gathered_for_the_next_post(url:
         assert post(url, message()).status_code == 202
         assert len(listener.posts.get(timeout=60).get_json()) == 1
         assert post(url, message()).status_code == 202
-        listener.may_answer.set()
         assert post(url, message()).status_code == 202
+        answered = time.monotonic()
+        listener.may_answer.set()
         assert len(listener.posts.get(timeout=60).get_json()) == 2
+        assert time.monotonic() - answered >= mail_events.GATHER_SECONDS
 
 
 @pytest.mark.usefixtures("soon")
